@@ -5,6 +5,12 @@ use contracts_api_types::error::ErrorBody;
 /// A failed call.
 #[derive(Debug, thiserror::Error)]
 pub enum SdkError {
+    /// The client cannot be set up with what it was given.
+    #[error("{problem}")]
+    Config {
+        /// What is wrong, and what to give instead.
+        problem: String,
+    },
     /// The server refused: its code, message and hints.
     #[error("{} ({})", body.message, body.code)]
     Refused {
@@ -22,6 +28,14 @@ pub enum SdkError {
         #[source]
         source: reqwest::Error,
     },
+    /// A stream ended early again and again.
+    #[error("the stream {url} ended early {times} times in a row")]
+    Interrupted {
+        /// What was called.
+        url: String,
+        /// How often.
+        times: u32,
+    },
     /// The server answered something that the contract does not allow.
     #[error("unexpected answer from {url}: {problem}")]
     Protocol {
@@ -38,8 +52,8 @@ impl SdkError {
     pub fn retriable(&self) -> bool {
         match self {
             Self::Refused { body, .. } => body.retriable,
-            Self::Transport { .. } => true,
-            Self::Protocol { .. } => false,
+            Self::Transport { .. } | Self::Interrupted { .. } => true,
+            Self::Config { .. } | Self::Protocol { .. } => false,
         }
     }
 }

@@ -1,4 +1,9 @@
 //! A task's events, over as many connections as it takes.
+//!
+//! # Invariants
+//! - Tokens come in order, without a gap or a repeat, whatever the connections did.
+//! - Exactly one terminal item: `End`, `Error` or a failure of this client. Nothing follows it.
+//! - Waiting for a server that does not come back is bounded.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,17 +12,22 @@ use contracts_api_types::stream::{EndEvent, ErrorEvent, MetricsEvent, StartedEve
 use contracts_sse::{Decoder, Event};
 use reqwest::Response;
 use serde::de::DeserializeOwned;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use crate::client::Client;
 use crate::error::SdkError;
 
-/// Connections in a row that may break without one event before the caller hears of it. With the
-/// waits below that is about 14 s: longer than a restart of a daemon takes.
-const BROKEN_MAX: u32 = 10;
-const WAIT_MIN: Duration = Duration::from_millis(100);
-const WAIT_MAX: Duration = Duration::from_secs(2);
+/// Connections in a row that may break without news before the caller hears of it. With the pauses
+/// below that is about 13 s: longer than a restart of a daemon takes.
+const BREAKS_MAX: u32 = 10;
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// The longest pause that a server may ask for.
+const HINT_MAX: Duration = Duration::from_secs(30);
+/// A connection that held this long was a good one: its end starts the count afresh, so that a task
+/// may wait for hours behind a flaky link.
+const STEADY: Duration = Duration::from_secs(30);
 
 /// One event of a stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,14 +63,31 @@ impl StreamEvent {
 pub struct TaskStream {
     client: Client,
     path: String,
-    response: Option<Response>,
-    decoder: Decoder,
+    connection: Option<Connection>,
     pending: VecDeque<Event>,
     after: Option<String>,
     next_index: Option<u64>,
     started: bool,
     ended: bool,
-    broken: u32,
+    breaks: u32,
+    reconnect_at: Instant,
+}
+
+#[derive(Debug)]
+struct Connection {
+    response: Response,
+    decoder: Decoder,
+    since: Instant,
+}
+
+impl Connection {
+    fn new(response: Response) -> Self {
+        Self {
+            response,
+            decoder: Decoder::new(),
+            since: Instant::now(),
+        }
+    }
 }
 
 impl TaskStream {
@@ -74,15 +101,15 @@ impl TaskStream {
         Ok(Self {
             client,
             path,
-            response: Some(response),
-            decoder: Decoder::new(),
+            connection: Some(Connection::new(response)),
             pending: VecDeque::new(),
             // From the beginning the first index is known; behind an opaque id it is not.
             next_index: after.is_none().then_some(0),
             after,
             started: false,
             ended: false,
-            broken: 0,
+            breaks: 0,
+            reconnect_at: Instant::now(),
         })
     }
 
@@ -99,16 +126,17 @@ impl TaskStream {
                 Some(event) => self.accept(event),
                 None => self.receive().await.map(|()| None),
             };
-            match step {
-                Ok(None) => {}
-                Ok(Some(event)) => {
-                    self.ended = event.is_terminal();
-                    return Some(Ok(event));
-                }
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(error));
-                }
+            let item = step.transpose();
+            self.ended = match &item {
+                None => false,
+                Some(Ok(event)) => event.is_terminal(),
+                Some(Err(_)) => true,
+            };
+            if self.ended {
+                self.connection = None;
+            }
+            if item.is_some() {
+                return item;
             }
         }
         None
@@ -116,46 +144,71 @@ impl TaskStream {
 
     /// Takes more bytes from the connection, or a new connection where there is none.
     async fn receive(&mut self) -> Result<(), SdkError> {
-        let Some(response) = &mut self.response else { return self.reconnect().await };
-        match response.chunk().await {
+        let Some(connection) = &mut self.connection else {
+            return self.reconnect().await;
+        };
+        match connection.response.chunk().await {
             Ok(Some(bytes)) => {
-                let events = self.decoder.push(&bytes);
+                let events = connection.decoder.push(&bytes);
                 let events = events.map_err(|e| self.client.protocol(&self.path, e.to_string()))?;
                 self.pending.extend(events);
+                Ok(())
             }
             // The end of the body without a terminal event is a break like any other.
-            Ok(None) => self.response = None,
-            Err(source) => {
-                self.response = None;
-                if self.broken >= BROKEN_MAX {
-                    return Err(self.client.transport(&self.path, source));
-                }
+            Ok(None) => {
+                let times = self.breaks + 1;
+                self.broke(SdkError::Interrupted {
+                    url: self.client.url(&self.path),
+                    times,
+                })
             }
+            Err(source) => self.broke(self.client.transport(&self.path, source)),
         }
-        Ok(())
     }
 
     async fn reconnect(&mut self) -> Result<(), SdkError> {
-        let wait = (WAIT_MIN * 2_u32.saturating_pow(self.broken)).min(WAIT_MAX);
-        sleep(wait).await;
-        self.broken += 1;
-        match self.client.open_stream(&self.path, self.after.as_deref()).await {
+        sleep_until(self.reconnect_at).await;
+        match self
+            .client
+            .open_stream(&self.path, self.after.as_deref())
+            .await
+        {
             Ok(response) => {
-                self.response = Some(response);
-                self.decoder = Decoder::new();
+                self.connection = Some(Connection::new(response));
                 Ok(())
             }
-            Err(SdkError::Transport { .. }) if self.broken < BROKEN_MAX => Ok(()),
-            Err(SdkError::Refused { body, .. }) if body.retriable && self.broken < BROKEN_MAX => {
-                Ok(())
-            }
+            Err(error) if error.retriable() => self.broke(error),
             Err(error) => Err(error),
         }
     }
 
+    /// Notes a break and when to try again, or gives `error` to the caller after too many.
+    fn broke(&mut self, error: SdkError) -> Result<(), SdkError> {
+        let connection = self.connection.take();
+        if connection
+            .as_ref()
+            .is_some_and(|connection| connection.since.elapsed() >= STEADY)
+        {
+            self.breaks = 0;
+        }
+        self.breaks += 1;
+        if self.breaks > BREAKS_MAX {
+            return Err(error);
+        }
+        let hint = match &error {
+            SdkError::Refused { body, .. } => body.retry_after_ms.map(Duration::from_millis),
+            _ => connection.and_then(|connection| connection.decoder.retry()),
+        };
+        let pause = PAUSE_MIN
+            .saturating_mul(1 << (self.breaks - 1))
+            .min(PAUSE_MAX);
+        let hint = hint.unwrap_or_default().min(HINT_MAX);
+        self.reconnect_at = Instant::now() + pause.max(hint);
+        Ok(())
+    }
+
     /// Turns a frame into an event, or into nothing where it only repeats what was told.
     fn accept(&mut self, frame: Event) -> Result<Option<StreamEvent>, SdkError> {
-        self.broken = 0;
         let event = match frame.name.as_str() {
             "started" if self.started => return Ok(None),
             "started" => {
@@ -175,18 +228,26 @@ impl TaskStream {
     fn token(&mut self, frame: Event) -> Result<StreamEvent, SdkError> {
         let token: TokenEvent = self.parse(&frame)?;
         let refuse = |problem| Err(self.client.protocol(&self.path, problem));
-        let Some(id) = frame.id else { return refuse("a token without an id".to_owned()) };
+        let Some(id) = frame.id else {
+            return refuse("a token without an id".to_owned());
+        };
         if self.next_index.is_some_and(|expected| expected != token.i) {
-            return refuse(format!("token {} where {:?} was due", token.i, self.next_index));
+            return refuse(format!(
+                "token {} where {:?} was due",
+                token.i, self.next_index
+            ));
         }
-        self.next_index = Some(token.i + 1);
+        // Only text is news: a server that greets and hangs up, again and again, gives none.
+        self.breaks = 0;
+        self.next_index = Some(token.i.saturating_add(1));
         self.after = Some(id.clone());
         Ok(StreamEvent::Token { token, id })
     }
 
     fn parse<T: DeserializeOwned>(&self, frame: &Event) -> Result<T, SdkError> {
         serde_json::from_str(&frame.data).map_err(|error| {
-            self.client.protocol(&self.path, format!("event `{}`: {error}", frame.name))
+            self.client
+                .protocol(&self.path, format!("event `{}`: {error}", frame.name))
         })
     }
 }

@@ -168,7 +168,9 @@ pub struct WorkerEndpoint {
 impl std::fmt::Debug for WorkerEndpoint {
     /// Leaves the key out: states are logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WorkerEndpoint").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("WorkerEndpoint")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
     }
 }
 

@@ -7,7 +7,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::error::ErrorCode;
-use crate::kind::{DeviceClass, Determinism, EngineName, OnDisconnect, PriorityClass, Workload, names};
+use crate::kind::{
+    Determinism, DeviceClass, EngineName, OnDisconnect, PriorityClass, Workload, names,
+};
 
 /// The largest seed. Two engines keep 32 bits only, and one reads 4,294,967,295 as "random".
 pub const SEED_MAX: u32 = 4_294_967_294;

@@ -196,7 +196,11 @@ pub struct QueueConfig {
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        Self { capacity: 256, bytes: ByteSize(64 << 20), full_policy: FullPolicyConfig::default() }
+        Self {
+            capacity: 256,
+            bytes: ByteSize(64 << 20),
+            full_policy: FullPolicyConfig::default(),
+        }
     }
 }
 
@@ -215,7 +219,10 @@ pub struct FullPolicyConfig {
 
 impl Default for FullPolicyConfig {
     fn default() -> Self {
-        Self { interactive: FullQueuePolicy::Reject, batch: FullQueuePolicy::Reject }
+        Self {
+            interactive: FullQueuePolicy::Reject,
+            batch: FullQueuePolicy::Reject,
+        }
     }
 }
 
@@ -233,7 +240,11 @@ pub struct TimeoutConfig {
 
 impl Default for TimeoutConfig {
     fn default() -> Self {
-        Self { first_token: AutoOr::Auto, gap: Span::from_secs(30), preload: AutoOr::Auto }
+        Self {
+            first_token: AutoOr::Auto,
+            gap: Span::from_secs(30),
+            preload: AutoOr::Auto,
+        }
     }
 }
 
@@ -298,7 +309,10 @@ pub struct StartFailureConfig {
 
 impl Default for StartFailureConfig {
     fn default() -> Self {
-        Self { count: 5, window: Span::from_secs(600) }
+        Self {
+            count: 5,
+            window: Span::from_secs(600),
+        }
     }
 }
 

@@ -26,11 +26,17 @@ impl Sources {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        Self { path, env: std::env::vars_os().filter_map(text).collect() }
+        Self {
+            path,
+            env: std::env::vars_os().filter_map(text).collect(),
+        }
     }
 
     fn var(&self, name: &str) -> Option<&str> {
-        self.env.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.env
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// `--config`, else `LLORCH_CONFIG`, else the first of the usual places that exists.
@@ -111,21 +117,36 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     };
     for (name, value) in &sources.env {
         if let Some(field) = override_path(name) {
-            config = with_override(&config, &field, value)
-                .map_err(|problem| ConfigError::Variable { name: name.clone(), problem })?;
+            config =
+                with_override(&config, &field, value).map_err(|problem| ConfigError::Variable {
+                    name: name.clone(),
+                    problem,
+                })?;
         }
     }
     expand_home(&mut config, sources.var("HOME").unwrap_or_default());
     validate(&config)?;
-    let base_dir = path.as_deref().and_then(Path::parent).map(Path::to_path_buf);
-    Ok(Loaded { config, path, base_dir: base_dir.unwrap_or_default() })
+    let base_dir = path
+        .as_deref()
+        .and_then(Path::parent)
+        .map(Path::to_path_buf);
+    Ok(Loaded {
+        config,
+        path,
+        base_dir: base_dir.unwrap_or_default(),
+    })
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
     let size = std::fs::metadata(path).map_err(unreadable)?.len();
     if size > FILE_BYTES_MAX {
-        return Err(ConfigError::TooLarge { path: path.to_owned() });
+        return Err(ConfigError::TooLarge {
+            path: path.to_owned(),
+        });
     }
     std::fs::read_to_string(path).map_err(unreadable)
 }
@@ -157,8 +178,12 @@ fn with_override(config: &Config, path: &[String], text: &str) -> Result<Config,
     let mut tree = serde_json::to_value(config).map_err(|error| error.to_string())?;
     let mut place = &mut tree;
     for step in path {
-        let fields = place.as_object_mut().ok_or_else(|| format!("`{step}` has no such parent"))?;
-        place = fields.get_mut(step).ok_or_else(|| format!("there is no field `{step}`"))?;
+        let fields = place
+            .as_object_mut()
+            .ok_or_else(|| format!("`{step}` has no such parent"))?;
+        place = fields
+            .get_mut(step)
+            .ok_or_else(|| format!("there is no field `{step}`"))?;
     }
     *place = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
     serde_path_to_error::deserialize(tree).map_err(|error| error.to_string())
@@ -166,9 +191,11 @@ fn with_override(config: &Config, path: &[String], text: &str) -> Result<Config,
 
 fn expand_home(config: &mut Config, home: &str) {
     let agent = &mut config.pool_managerd;
-    for path in
-        [&mut config.orchestratord.data_dir, &mut agent.data_dir, &mut agent.cache_dir]
-    {
+    for path in [
+        &mut config.orchestratord.data_dir,
+        &mut agent.data_dir,
+        &mut agent.cache_dir,
+    ] {
         if let Ok(rest) = path.strip_prefix("~") {
             *path = Path::new(home).join(rest);
         }

@@ -47,20 +47,15 @@ pub(crate) fn default_data_dir() -> PathBuf {
     PathBuf::from("~/.local/share/llama-orch")
 }
 
-/// Who may call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// Who may call. Either there is a key, or loopback is opened in words.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuthConfig {
     /// Callers on the loopback interface need no key.
+    // spec: ORCH-3035
     pub open_on_loopback: bool,
     /// Keys, by the SHA-256 of their text.
     pub keys: Vec<ApiKey>,
-}
-
-impl Default for AuthConfig {
-    fn default() -> Self {
-        Self { open_on_loopback: true, keys: Vec::new() }
-    }
 }
 
 /// One key.
@@ -99,7 +94,10 @@ pub struct AdmissionConfig {
 
 impl Default for AdmissionConfig {
     fn default() -> Self {
-        Self { default_deadline: Span::from_secs(600), max_body: ByteSize(1 << 20) }
+        Self {
+            default_deadline: Span::from_secs(600),
+            max_body: ByteSize(1 << 20),
+        }
     }
 }
 

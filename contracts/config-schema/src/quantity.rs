@@ -44,7 +44,10 @@ const UNITS: [(&str, u32); 5] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole = |shift: &u32| self.0 != 0 && self.0.trailing_zeros() >= *shift;
-        let (unit, shift) = UNITS.iter().find(|(_, shift)| whole(shift)).unwrap_or(&UNITS[4]);
+        let (unit, shift) = UNITS
+            .iter()
+            .find(|(_, shift)| whole(shift))
+            .unwrap_or(&UNITS[4]);
         write!(f, "{}{unit}", self.0 >> shift)
     }
 }
@@ -54,7 +57,9 @@ impl FromStr for ByteSize {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refusal = || format!("`{text}` is no size: write it as 64MiB or 1GiB");
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
         let number: u64 = text[..digits].parse().map_err(|_| refusal())?;
         let unit = text[digits..].trim();
         let shift = match UNITS.iter().find(|(name, _)| *name == unit) {
@@ -129,11 +134,19 @@ impl FromStr for AutoOr {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "auto" { Ok(Self::Auto) } else { text.parse().map(Self::Given) }
+        if text == "auto" {
+            Ok(Self::Auto)
+        } else {
+            text.parse().map(Self::Given)
+        }
     }
 }
 
-as_text!(AutoOr, r"^(auto|\s*\d+\s*[a-zA-Z]+(\s*\d+\s*[a-zA-Z]+)*\s*)$", "auto");
+as_text!(
+    AutoOr,
+    r"^(auto|\s*\d+\s*[a-zA-Z]+(\s*\d+\s*[a-zA-Z]+)*\s*)$",
+    "auto"
+);
 
 #[cfg(test)]
 mod tests {
@@ -142,7 +155,10 @@ mod tests {
     #[test]
     fn sizes_read_and_print_the_same() {
         for text in ["0B", "512B", "3KiB", "64MiB", "1GiB", "2TiB"] {
-            assert_eq!(text.parse::<ByteSize>().map(|s| s.to_string()), Ok(text.to_owned()));
+            assert_eq!(
+                text.parse::<ByteSize>().map(|s| s.to_string()),
+                Ok(text.to_owned())
+            );
         }
         assert_eq!("64 MiB".parse(), Ok(ByteSize(64 << 20)));
         assert_eq!("7".parse(), Ok(ByteSize(7)));
@@ -150,7 +166,14 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_an_example() {
-        for text in ["", "MiB", "12 parsecs", "-1", "99999999999999999999", "99999999TiB"] {
+        for text in [
+            "",
+            "MiB",
+            "12 parsecs",
+            "-1",
+            "99999999999999999999",
+            "99999999TiB",
+        ] {
             let refusal = text.parse::<ByteSize>().unwrap_err();
             assert!(refusal.contains("64MiB"), "{refusal}");
         }
@@ -163,7 +186,13 @@ mod tests {
     #[test]
     fn auto_gives_way_to_what_was_computed() {
         let computed = Duration::from_secs(7);
-        assert_eq!("auto".parse::<AutoOr>().unwrap().unwrap_or(computed), computed);
-        assert_eq!("3s".parse::<AutoOr>().unwrap().unwrap_or(computed), Duration::from_secs(3));
+        assert_eq!(
+            "auto".parse::<AutoOr>().unwrap().unwrap_or(computed),
+            computed
+        );
+        assert_eq!(
+            "3s".parse::<AutoOr>().unwrap().unwrap_or(computed),
+            Duration::from_secs(3)
+        );
     }
 }

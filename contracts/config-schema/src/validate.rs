@@ -19,7 +19,10 @@ pub struct Invalid {
 }
 
 fn refuse(path: impl Into<String>, problem: impl Into<String>) -> Result<(), Invalid> {
-    Err(Invalid { path: path.into(), problem: problem.into() })
+    Err(Invalid {
+        path: path.into(),
+        problem: problem.into(),
+    })
 }
 
 /// Checks the whole file.
@@ -44,7 +47,10 @@ fn orchestratord(config: &OrchestratordConfig) -> Result<(), Invalid> {
         );
     }
     if config.admission.default_deadline.0.is_zero() {
-        return refuse("orchestratord.admission.default_deadline", "must be longer than 0s");
+        return refuse(
+            "orchestratord.admission.default_deadline",
+            "must be longer than 0s",
+        );
     }
     if config.admission.max_body.0 < 1024 {
         return refuse("orchestratord.admission.max_body", "must be at least 1KiB");
@@ -53,6 +59,13 @@ fn orchestratord(config: &OrchestratordConfig) -> Result<(), Invalid> {
 }
 
 fn auth(auth: &AuthConfig) -> Result<(), Invalid> {
+    if auth.keys.is_empty() && !auth.open_on_loopback {
+        return refuse(
+            "orchestratord.auth",
+            "nobody could call: set open_on_loopback: true for callers on this host, or add an \
+             entry to keys",
+        );
+    }
     for (index, key) in auth.keys.iter().enumerate() {
         let path = format!("orchestratord.auth.keys[{index}]");
         if !is_sha256(&key.sha256) {
@@ -65,7 +78,10 @@ fn auth(auth: &AuthConfig) -> Result<(), Invalid> {
             return refuse(format!("{path}.tenant"), ID_RULE);
         }
         if key.scopes.is_empty() {
-            return refuse(format!("{path}.scopes"), "must name at least one of data, control");
+            return refuse(
+                format!("{path}.scopes"),
+                "must name at least one of data, control",
+            );
         }
     }
     Ok(())
@@ -75,11 +91,17 @@ fn pool_managerd(config: &PoolManagerdConfig) -> Result<(), Invalid> {
     if !config.bind.ip().is_loopback() {
         return refuse(
             "pool_managerd.bind",
-            format!("{} is not a loopback address: bind to 127.0.0.1", config.bind),
+            format!(
+                "{} is not a loopback address: bind to 127.0.0.1",
+                config.bind
+            ),
         );
     }
     if !config.orchestrator.starts_with("http://") {
-        return refuse("pool_managerd.orchestrator", "must be a URL such as http://127.0.0.1:8080");
+        return refuse(
+            "pool_managerd.orchestrator",
+            "must be a URL such as http://127.0.0.1:8080",
+        );
     }
     if config.node_id.as_deref().is_some_and(|id| !is_id(id)) {
         return refuse("pool_managerd.node_id", ID_RULE);
@@ -106,7 +128,10 @@ fn pool(path: &str, pool: &PoolConfig, allow_cpu_ci: bool) -> Result<(), Invalid
         );
     }
     if !pool.model.starts_with("file:") || pool.model.len() == "file:".len() {
-        return refuse(format!("{path}.model"), "must be `file:` and the path of a GGUF file");
+        return refuse(
+            format!("{path}.model"),
+            "must be `file:` and the path of a GGUF file",
+        );
     }
     // spec: ORCH-1102, OC-POOL-3012
     if pool.device_class == DeviceClass::CpuCi && !allow_cpu_ci {
@@ -125,10 +150,17 @@ fn pool(path: &str, pool: &PoolConfig, allow_cpu_ci: bool) -> Result<(), Invalid
         ("threads", pool.threads.unwrap_or(1), 1024),
         ("queue.capacity", pool.queue.capacity, 1_000_000),
         ("restart.breaker", pool.restart.breaker, 1_000_000),
-        ("restart.start_failures.count", pool.restart.start_failures.count, 1_000_000),
+        (
+            "restart.start_failures.count",
+            pool.restart.start_failures.count,
+            1_000_000,
+        ),
     ] {
         if value == 0 || value > most {
-            return refuse(format!("{path}.{name}"), format!("must be between 1 and {most}"));
+            return refuse(
+                format!("{path}.{name}"),
+                format!("must be between 1 and {most}"),
+            );
         }
     }
     devices(path, pool)?;
@@ -140,23 +172,37 @@ fn devices(path: &str, pool: &PoolConfig) -> Result<(), Invalid> {
     if pool.device_class == DeviceClass::CpuCi && pool.devices.is_some() {
         return refuse(format!("{path}.devices"), "must be absent for cpu-ci");
     }
-    let Some(split) = &pool.tensor_split else { return Ok(()) };
+    let Some(split) = &pool.tensor_split else {
+        return Ok(());
+    };
     let fits = split.iter().all(|share| share.is_finite() && *share > 0.0)
-        && pool.devices.as_ref().is_some_and(|devices| devices.len() == split.len());
+        && pool
+            .devices
+            .as_ref()
+            .is_some_and(|devices| devices.len() == split.len());
     if fits {
         Ok(())
     } else {
-        refuse(format!("{path}.tensor_split"), "must be one share above 0 per entry of `devices`")
+        refuse(
+            format!("{path}.tensor_split"),
+            "must be one share above 0 per entry of `devices`",
+        )
     }
 }
 
 fn restart(path: &str, pool: &PoolConfig) -> Result<(), Invalid> {
     let backoff = &pool.restart.backoff;
     if !(0.0..=1.0).contains(&backoff.jitter) {
-        return refuse(format!("{path}.restart.backoff.jitter"), "must be between 0 and 1");
+        return refuse(
+            format!("{path}.restart.backoff.jitter"),
+            "must be between 0 and 1",
+        );
     }
     if backoff.min.0.is_zero() || backoff.max < backoff.min {
-        return refuse(format!("{path}.restart.backoff.max"), "must be at least `min`, above 0s");
+        return refuse(
+            format!("{path}.restart.backoff.max"),
+            "must be at least `min`, above 0s",
+        );
     }
     Ok(())
 }
@@ -164,7 +210,10 @@ fn restart(path: &str, pool: &PoolConfig) -> Result<(), Invalid> {
 fn provisioning(path: &str, pool: &PoolConfig) -> Result<(), Invalid> {
     let wanted = &pool.provisioning;
     if wanted.mode == ProvisioningMode::Source && wanted.binary.is_some() {
-        return refuse(format!("{path}.provisioning.binary"), "belongs to mode: binary");
+        return refuse(
+            format!("{path}.provisioning.binary"),
+            "belongs to mode: binary",
+        );
     }
     let source = &wanted.source;
     let path = format!("{path}.provisioning.source");
@@ -177,9 +226,10 @@ fn provisioning(path: &str, pool: &PoolConfig) -> Result<(), Invalid> {
         SourceOrigin::Tarball if source.url.is_none() => {
             refuse(format!("{path}.url"), "is missing")
         }
-        SourceOrigin::Tarball if !source.sha256.as_deref().is_some_and(is_sha256) => {
-            refuse(format!("{path}.sha256"), "must be the file's SHA-256 in 64 hex digits")
-        }
+        SourceOrigin::Tarball if !source.sha256.as_deref().is_some_and(is_sha256) => refuse(
+            format!("{path}.sha256"),
+            "must be the file's SHA-256 in 64 hex digits",
+        ),
         SourceOrigin::Git | SourceOrigin::Tarball => Ok(()),
     }
 }
@@ -189,7 +239,9 @@ const ID_RULE: &str = "must be 1 to 64 of A-Z a-z 0-9 . _ -, not starting with a
 fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && !text.starts_with('.')
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 fn is_sha256(text: &str) -> bool {

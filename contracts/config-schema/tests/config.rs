@@ -6,15 +6,25 @@ use std::path::{Path, PathBuf};
 use contracts_config_schema::{Config, ConfigError, Loaded, Sources, load, schema_json};
 
 fn example(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("examples")
+        .join(name)
 }
+
+const OPEN: &str = "orchestratord:\n  auth: { open_on_loopback: true }\n";
 
 fn load_text(text: &str, env: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("llama-orch.yaml");
     fs::write(&path, text).unwrap();
-    let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    load(&Sources { path: Some(path), env })
+    let env = env
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
+    load(&Sources {
+        path: Some(path),
+        env,
+    })
 }
 
 #[track_caller]
@@ -27,7 +37,7 @@ fn refusal(text: &str) -> String {
 
 fn pool(extra: &str) -> String {
     format!(
-        "pool_managerd:\n  allow_cpu_ci: true\n  pools:\n    - id: a\n      engine: llamacpp\n      \
+        "{OPEN}pool_managerd:\n  allow_cpu_ci: true\n  pools:\n    - id: a\n      engine: llamacpp\n      \
          model: file:a.gguf\n      {extra}\n"
     )
 }
@@ -36,8 +46,15 @@ fn pool(extra: &str) -> String {
 #[test]
 fn the_examples_load() {
     for name in ["cpu-ci.yaml", "home-24gb-12gb.yaml"] {
-        let loaded = load(&Sources { path: Some(example(name)), env: Vec::new() });
-        let pools = loaded.unwrap_or_else(|e| panic!("{name}: {e}")).config.pool_managerd.pools;
+        let loaded = load(&Sources {
+            path: Some(example(name)),
+            env: Vec::new(),
+        });
+        let pools = loaded
+            .unwrap_or_else(|e| panic!("{name}: {e}"))
+            .config
+            .pool_managerd
+            .pools;
         assert!(!pools.is_empty(), "{name} has no pool");
     }
 }
@@ -53,7 +70,7 @@ fn an_unknown_field_is_refused_with_its_line() {
 #[test]
 fn a_wrong_type_is_refused_with_its_line() {
     let text = refusal(&pool("slots: many"));
-    assert!(text.contains("line 7"), "{text}");
+    assert!(text.contains("line 9"), "{text}");
 }
 
 // spec: OC-CONFIG-6001
@@ -63,12 +80,36 @@ fn values_out_of_range_are_refused_with_their_path_and_the_fix() {
         ("slots: 0", "pools[0].slots", "between 1 and"),
         ("ctx: 0", "pools[0].ctx", "between 1 and"),
         ("replicas: 65", "pools[0].replicas", "between 1 and"),
-        ("sampler_profile_version: v9", "sampler_profile_version", "must be v1"),
-        ("restart: { backoff: { jitter: 1.5 } }", "backoff.jitter", "between 0 and 1"),
-        ("restart: { backoff: { min: 2s, max: 1s } }", "backoff.max", "at least"),
-        ("tensor_split: [1, 1]", "tensor_split", "per entry of `devices`"),
-        ("provisioning: { source: { origin: git } }", "source.url", "missing"),
-        ("provisioning: { binary: x }", "provisioning.binary", "mode: binary"),
+        (
+            "sampler_profile_version: v9",
+            "sampler_profile_version",
+            "must be v1",
+        ),
+        (
+            "restart: { backoff: { jitter: 1.5 } }",
+            "backoff.jitter",
+            "between 0 and 1",
+        ),
+        (
+            "restart: { backoff: { min: 2s, max: 1s } }",
+            "backoff.max",
+            "at least",
+        ),
+        (
+            "tensor_split: [1, 1]",
+            "tensor_split",
+            "per entry of `devices`",
+        ),
+        (
+            "provisioning: { source: { origin: git } }",
+            "source.url",
+            "missing",
+        ),
+        (
+            "provisioning: { binary: x }",
+            "provisioning.binary",
+            "mode: binary",
+        ),
         (
             "provisioning: { source: { origin: tarball, url: 'https://x', sha256: 12 } }",
             "source.sha256",
@@ -93,7 +134,10 @@ fn cpu_inference_is_refused_unless_it_is_allowed_in_words() {
 #[test]
 fn an_exposed_address_without_a_key_is_refused() {
     let text = refusal("orchestratord:\n  bind: 0.0.0.0:8080\n");
-    assert!(text.contains("orchestratord.bind") && text.contains("auth.keys"), "{text}");
+    assert!(
+        text.contains("orchestratord.bind") && text.contains("auth.keys"),
+        "{text}"
+    );
     let key = format!(
         "orchestratord:\n  bind: 0.0.0.0:8080\n  auth:\n    keys:\n      - {{ name: a, tenant: \
          home, sha256: \"{}\", scopes: [data] }}\n",
@@ -102,18 +146,39 @@ fn an_exposed_address_without_a_key_is_refused() {
     assert!(load_text(&key, &[]).is_ok());
 }
 
+// spec: ORCH-3035
+#[test]
+fn loopback_is_open_only_in_words() {
+    for closed in [
+        "",
+        "{}",
+        "orchestratord:\n  auth: { open_on_loopback: false }\n",
+    ] {
+        let text = refusal(closed);
+        assert!(
+            text.contains("orchestratord.auth") && text.contains("open_on_loopback"),
+            "{text}"
+        );
+    }
+    assert!(load_text(OPEN, &[]).is_ok());
+}
+
 #[test]
 fn two_pools_of_one_name_are_refused() {
     let one = pool("slots: 1");
     let two = format!("{one}    - id: a\n      engine: llamacpp\n      model: file:b.gguf\n");
     let text = refusal(&two);
-    assert!(text.contains("pools[1].id") && text.contains("twice"), "{text}");
+    assert!(
+        text.contains("pools[1].id") && text.contains("twice"),
+        "{text}"
+    );
 }
 
 // spec: HME-003
 #[test]
 fn variables_win_over_the_file_and_name_themselves_when_wrong() {
-    let file = "orchestratord:\n  bind: 127.0.0.1:1\n";
+    let file = format!("{OPEN}  bind: 127.0.0.1:1\n");
+    let file = file.as_str();
     let set = [("LLORCH_ORCHESTRATORD__BIND", "127.0.0.1:2")];
     let config = load_text(file, &set).unwrap().config;
     assert_eq!(config.orchestratord.bind.port(), 2);
@@ -130,13 +195,20 @@ fn variables_win_over_the_file_and_name_themselves_when_wrong() {
 
 #[test]
 fn other_variables_of_ours_are_left_alone() {
-    let others = [("LLORCH_LOG", "debug"), ("LLORCH_API_TOKEN", "t"), ("LLORCH_LOG_FORMAT", "json")];
-    assert_eq!(load_text("{}", &others).unwrap().config, load_text("{}", &[]).unwrap().config);
+    let others = [
+        ("LLORCH_LOG", "debug"),
+        ("LLORCH_API_TOKEN", "t"),
+        ("LLORCH_LOG_FORMAT", "json"),
+    ];
+    assert_eq!(
+        load_text(OPEN, &others).unwrap().config,
+        load_text(OPEN, &[]).unwrap().config
+    );
 }
 
 #[test]
 fn the_home_directory_is_filled_in() {
-    let config = load_text("{}", &[("HOME", "/home/ada")]).unwrap().config;
+    let config = load_text(OPEN, &[("HOME", "/home/ada")]).unwrap().config;
     let data_dir = Path::new("/home/ada/.local/share/llama-orch");
     assert_eq!(config.orchestratord.data_dir, data_dir);
     assert_eq!(config.pool_managerd.data_dir, data_dir);
@@ -148,7 +220,16 @@ fn hostile_files_are_refused_quickly_and_without_a_panic() {
     let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b]\n";
     let wide = "x,".repeat(200_000);
     let large = format!("# {}\n", "x".repeat(2 << 20));
-    for text in [deep.as_str(), bomb, &format!("[{wide}]"), &large, "\u{0}", "a: 'b", "- 1", "7"] {
+    for text in [
+        deep.as_str(),
+        bomb,
+        &format!("[{wide}]"),
+        &large,
+        "\u{0}",
+        "a: 'b",
+        "- 1",
+        "7",
+    ] {
         refusal(text);
     }
 }
@@ -167,10 +248,16 @@ fn the_schema_is_the_same_every_time_and_knows_every_field_of_the_defaults() {
         }
     }
     let mut fields = Vec::new();
-    names(&serde_json::to_value(Config::default()).unwrap(), &mut fields);
+    names(
+        &serde_json::to_value(Config::default()).unwrap(),
+        &mut fields,
+    );
     assert!(fields.len() > 15);
     for field in fields {
-        assert!(schema.contains(&format!("\"{field}\"")), "the schema lacks {field}");
+        assert!(
+            schema.contains(&format!("\"{field}\"")),
+            "the schema lacks {field}"
+        );
     }
 }
 
@@ -183,13 +270,21 @@ fn names_in_the_schema_are_the_wire_names() {
         let text = schema["$defs"][name].to_string();
         text.split('"').map(str::to_owned).collect()
     };
-    for policy in
-        [FullQueuePolicy::Reject, FullQueuePolicy::DropLru, FullQueuePolicy::ShedLowPriority]
-    {
-        assert!(listed("FullQueuePolicy").contains(&policy.to_string()), "{policy}");
+    for policy in [
+        FullQueuePolicy::Reject,
+        FullQueuePolicy::DropLru,
+        FullQueuePolicy::ShedLowPriority,
+    ] {
+        assert!(
+            listed("FullQueuePolicy").contains(&policy.to_string()),
+            "{policy}"
+        );
     }
     for class in [DeviceClass::Nvidia, DeviceClass::CpuCi] {
-        assert!(listed("DeviceClass").contains(&class.to_string()), "{class}");
+        assert!(
+            listed("DeviceClass").contains(&class.to_string()),
+            "{class}"
+        );
     }
     assert!(listed("EngineName").contains(&EngineName::LlamaCpp.to_string()));
 }
