@@ -40,7 +40,8 @@ impl Sources {
     }
 
     /// `--config`, else `LLORCH_CONFIG`, else the first of the usual places that exists.
-    fn file(&self) -> Option<PathBuf> {
+    #[must_use]
+    pub fn file(&self) -> Option<PathBuf> {
         let named = || self.var("LLORCH_CONFIG").map(PathBuf::from);
         let usual = || {
             let home = self.var("HOME").unwrap_or_default();

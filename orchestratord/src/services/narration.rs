@@ -1,0 +1,158 @@
+//! What is logged of a task's life: the fields of the contract, and a sentence for people.
+//!
+//! # Invariants
+//! - The sentence holds no secret, no prompt and no text of an answer, and does not consist of ids.
+//!   [ORCH-3300, ORCH-3302, OC-CTRL-2041]
+//! - Every line names the task and its correlation id. [ORCH-3027, ORCH-2009]
+//!
+//! Not here: how lines are written (`telemetry::logging`).
+
+use std::time::Duration;
+
+use contracts_api_types::task::TaskState;
+use orchestrator_core::action::Outcome;
+use orchestrator_core::time::MonoTime;
+use worker_adapters_adapter_api::adapter::SlotRelease;
+use worker_adapters_adapter_api::error::AdapterError;
+
+use crate::services::book::Record;
+use crate::services::book::record::Placement;
+use crate::services::wire::millis;
+
+// spec: ORCH-3029, OC-CTRL-2050
+pub(crate) fn admitted(record: &Record) {
+    let ahead = record.promise.queue_position;
+    let start = record.promise.predicted_start;
+    let human = match ahead {
+        0 => format!(
+            "a task for {} was taken and is next in line",
+            record.model_ref
+        ),
+        1 => format!("a task for {} was taken behind one other", record.model_ref),
+        _ => format!(
+            "a task for {} was taken behind {ahead} others",
+            record.model_ref
+        ),
+    };
+    tracing::info!(
+        job_id = %record.key.task_id,
+        correlation_id = record.correlation_id,
+        session_id = %record.session_id,
+        tenant_id = %record.key.tenant,
+        engine = %record.engine,
+        engine_version = %record.set.engine_version,
+        model_id = %record.set.model_digest,
+        ctx = record.set.ctx,
+        sampler_profile_version = %record.set.sampler_profile,
+        priority = %record.priority,
+        queue_position = ahead,
+        predicted_start_ms = millis(start),
+        on_time_probability = record.promise.on_time_probability,
+        human,
+        "task admitted"
+    );
+}
+
+pub(crate) fn placed(record: &Record, attempt: u32, now: MonoTime) {
+    let waited = now.since(record.admitted);
+    let again = if attempt > 1 { " again" } else { "" };
+    let place = record.placement.as_ref();
+    tracing::info!(
+        job_id = %record.key.task_id,
+        correlation_id = record.correlation_id,
+        pool_id = place.map(|at| at.pool_id.as_str()),
+        replica_id = place.map(|at| at.replica_id.as_str()),
+        kv_warmth = place.is_some_and(|at| at.kv_warm),
+        queue_time_ms = millis(waited),
+        attempt,
+        human = format!("a worker takes the task{again} after {}", spoken(waited)),
+        "task placed"
+    );
+}
+
+pub(crate) fn started(record: &Record, at: &Placement) {
+    tracing::info!(
+        job_id = %record.key.task_id,
+        correlation_id = record.correlation_id,
+        engine = %record.engine,
+        engine_version = %record.set.engine_version,
+        pool_id = %at.pool_id,
+        replica_id = %at.replica_id,
+        kv_warmth = at.kv_warm,
+        device_class = %at.pool.state.device_class,
+        queue_position = record.promise.queue_position,
+        predicted_start_ms = millis(record.promise.predicted_start),
+        human = "the engine has begun with the answer",
+        "stream started"
+    );
+}
+
+pub(crate) fn attempt_failed(record: &Record, attempt: u32, fault: &AdapterError) {
+    let shown = record.first_text.is_some();
+    let next = if shown {
+        "and its answer cannot go on"
+    } else {
+        "before any text was visible"
+    };
+    tracing::warn!(
+        job_id = %record.key.task_id,
+        correlation_id = record.correlation_id,
+        pool_id = record.pool_labels().pool_id,
+        replica_id = record.labels().replica_id,
+        attempt,
+        error = %fault,
+        human = format!("the worker failed this task, {next}"),
+        "attempt failed"
+    );
+}
+
+pub(crate) fn slot_released(record: &Record, grade: SlotRelease, after: Duration) {
+    tracing::debug!(
+        job_id = %record.key.task_id,
+        correlation_id = record.correlation_id,
+        replica_id = record.labels().replica_id,
+        grade = ?grade,
+        slot_free_ms = millis(after),
+        "slot released"
+    );
+}
+
+pub(crate) fn finished(record: &Record, outcome: Outcome, now: MonoTime) {
+    let took = now.since(record.admitted);
+    let counts = record.completion;
+    let human = match outcome {
+        Outcome::Completed => format!(
+            "the answer of {} tokens was complete after {}",
+            counts.map_or(0, |done| done.tokens_out),
+            spoken(took)
+        ),
+        Outcome::Canceled => format!("the task was canceled after {}", spoken(took)),
+        Outcome::Failed(why) => format!("the task failed after {}: {why}", spoken(took)),
+    };
+    tracing::info!(
+        job_id = %record.key.task_id,
+        correlation_id = record.correlation_id,
+        session_id = %record.session_id,
+        tenant_id = %record.key.tenant,
+        engine = %record.engine,
+        engine_version = %record.set.engine_version,
+        pool_id = record.pool_labels().pool_id,
+        replica_id = record.labels().replica_id,
+        queue_time_ms = millis(record.first_dispatch.unwrap_or(now).since(record.admitted)),
+        decode_time_ms = counts.map(|done| millis(done.decode)),
+        tokens_in = counts.map(|done| done.tokens_in),
+        tokens_out = counts.map(|done| done.tokens_out),
+        state = record.end.as_ref().map_or(TaskState::Failed, |end| end.state).as_str(),
+        error = record.end.as_ref().and_then(|end| end.failure.as_ref()).map(|why| why.code.as_str()),
+        human,
+        "stream ended"
+    );
+}
+
+fn spoken(span: Duration) -> String {
+    if span < Duration::from_secs(1) {
+        format!("{} ms", span.as_millis())
+    } else {
+        format!("{:.1} s", span.as_secs_f64())
+    }
+}
