@@ -62,6 +62,9 @@ impl Pool {
         earlier: Option<&Arc<Self>>,
         mut next_process: impl FnMut() -> u64,
     ) -> Self {
+        if let Some(earlier) = earlier {
+            fill_in(&mut state, &earlier.state);
+        }
         let mut workers = BTreeMap::new();
         for replica in &mut state.replicas {
             let Ok(id) = ReplicaId::parse(&replica.id) else {
@@ -265,6 +268,17 @@ impl Worker {
             }
             None => format!("the replica {} is {}", state.id, state.phase),
         })
+    }
+}
+
+/// A new agent does not know digest and version before it has read the file and asked the engine.
+/// Until then what was last said of the same model stands, so that queued tasks keep their set.
+// spec: ORCH-3468
+fn fill_in(state: &mut PoolState, earlier: &PoolState) {
+    if state.engine == earlier.engine && state.model_ref == earlier.model_ref {
+        state.model_digest = state.model_digest.take().or_else(|| earlier.model_digest.clone());
+        state.engine_version =
+            state.engine_version.take().or_else(|| earlier.engine_version.clone());
     }
 }
 

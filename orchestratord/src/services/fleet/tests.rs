@@ -132,6 +132,27 @@ fn a_silent_node_is_forgotten_when_nothing_runs_on_it() {
     assert_eq!(fleet.next_due(), None);
 }
 
+// spec: ORCH-3468
+#[test]
+fn a_new_agent_that_has_not_read_its_model_yet_leaves_the_set_as_it_was() {
+    let unread = |model: &str| PoolState {
+        model_ref: model.into(),
+        model_digest: None,
+        engine_version: None,
+        ..pool("p", WorkerPhase::Preflight, 0)
+    };
+    let mut fleet = fleet();
+    let before = fleet.push(&node("n"), state(1, 1, vec![ready("p", 1)]), at(0)).unwrap();
+    let events =
+        fleet.push(&node("n"), state(2, 1, vec![unread("file:m.gguf")]), at(1)).unwrap();
+    assert_eq!(changed(&events).set, changed(&before).set);
+    let starting = changed(&events).replicas[0].readiness;
+    assert!(matches!(starting, Readiness::Starting { .. }), "{starting:?}");
+
+    let other = fleet.push(&node("n"), state(3, 1, vec![unread("file:x.gguf")]), at(2)).unwrap();
+    assert_eq!(other, [Event::PoolRemoved(PoolId::parse("p").unwrap())]);
+}
+
 #[test]
 fn a_late_push_changes_nothing_and_a_new_agent_replaces_the_old() {
     let mut fleet = fleet();
@@ -244,17 +265,13 @@ fn a_pool_counts_once_its_digest_and_version_are_known() {
         ..ready("p", 1)
     };
     let events = fleet
-        .push(&node("n"), state(1, 1, vec![unknown.clone()]), at(0))
+        .push(&node("n"), state(1, 1, vec![unknown]), at(0))
         .unwrap();
     assert!(events.is_empty());
     let events = fleet
         .push(&node("n"), state(1, 2, vec![ready("p", 1)]), at(1))
         .unwrap();
     assert_eq!(changed(&events).capacity, 4);
-    let events = fleet
-        .push(&node("n"), state(1, 3, vec![unknown]), at(2))
-        .unwrap();
-    assert_eq!(events, [Event::PoolRemoved(PoolId::parse("p").unwrap())]);
 }
 
 // spec: ORCH-3010
