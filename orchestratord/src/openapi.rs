@@ -218,7 +218,7 @@ mod tests {
         });
     }
 
-    // spec: ORCH-2002, OC-CTRL-2020
+    // spec: ORCH-2002, OC-CTRL-2020, ORCH-3522
     #[test]
     fn the_stream_names_its_events_and_every_reference_leads_somewhere() {
         let tree = document(Plane::Data);

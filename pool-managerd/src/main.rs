@@ -16,6 +16,7 @@ use pool_managerd::agent::{self, AgentError, Ended, Settings};
 use pool_managerd::daemon::{DaemonError, start_logging};
 use pool_managerd::provision::{self, Progress};
 use pool_managerd::{api, guard};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Exit code of bad usage or a bad config.
@@ -238,10 +239,13 @@ fn run_provision(flags: Flags, pool: Option<&str>, print_path: bool) -> Result<E
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
         let on_interrupt = stop.clone();
+        let mut terminate = signal(SignalKind::terminate()).map_err(fault)?;
         tokio::spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                on_interrupt.cancel();
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
             }
+            on_interrupt.cancel();
         });
         for config in pools {
             let request = source.request(config);

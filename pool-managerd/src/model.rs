@@ -72,7 +72,6 @@ pub enum ModelError {
 ///
 /// # Errors
 /// When there is no such file, or it is not a GGUF file.
-// spec: ORCH-3042
 pub fn locate(model_ref: &str, base_dir: &Path) -> Result<PathBuf, ModelError> {
     let named = model_ref
         .strip_prefix("file:")
@@ -171,7 +170,7 @@ impl Digests {
     ///
     /// # Errors
     /// When the file cannot be read, or `stop` says so.
-    // spec: ORCH-3037, ORCH-3042
+    // spec: ORCH-3037
     pub fn read(&self, path: &Path, stop: &CancellationToken) -> Result<Model, ModelError> {
         let _one_reader = self.reading.lock().expect("a reader that fails returns");
         let facts = facts(path)?;
@@ -275,7 +274,7 @@ mod tests {
         (dir, found)
     }
 
-    // spec: ORCH-3042
+    // spec: REF-1003, REF-1011
     #[test]
     fn only_an_existing_gguf_file_is_a_model() {
         let (dir, found) = located(b"GGUF and more");

@@ -215,6 +215,7 @@ fn pool_state(pool: &Pool, picture: &[Gpu], now: MonoTime) -> PoolState {
     }
 }
 
+// spec: OC-CTRL-2123
 fn timeouts(config: &PoolConfig, model_bytes: u64) -> PoolTimeouts {
     let first_token = (load_estimate(model_bytes) * 3).max(FIRST_TOKEN_MIN);
     PoolTimeouts {
@@ -260,4 +261,32 @@ fn phase(phase: Phase) -> WorkerPhase {
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(timeouts: &str) -> PoolConfig {
+        let pool = format!(
+            r#"{{"id":"p","engine":"llamacpp","model":"file:m.gguf","timeouts":{timeouts}}}"#
+        );
+        serde_json::from_str(&pool).unwrap()
+    }
+
+    // spec: OC-CTRL-2123
+    #[test]
+    fn the_first_text_may_take_three_loads_of_the_model_and_never_less_than_30_s() {
+        let auto = pool("{}");
+        assert_eq!(timeouts(&auto, 0).first_token_ms, 30_000);
+        let huge = 1 << 40;
+        assert_eq!(
+            timeouts(&auto, huge).first_token_ms,
+            3 * millis(load_estimate(huge))
+        );
+        assert!(timeouts(&auto, huge).first_token_ms > 30_000);
+        assert_eq!(timeouts(&auto, huge).gap_ms, 30_000);
+        let given = timeouts(&pool(r#"{"first_token":"5s","gap":"2s"}"#), huge);
+        assert_eq!((given.first_token_ms, given.gap_ms), (5_000, 2_000));
+    }
 }

@@ -152,6 +152,7 @@ as_text!(
 mod tests {
     use super::*;
 
+    // spec: OC-CONFIG-6029
     #[test]
     fn sizes_read_and_print_the_same() {
         for text in ["0B", "512B", "3KiB", "64MiB", "1GiB", "2TiB"] {
@@ -164,6 +165,7 @@ mod tests {
         assert_eq!("7".parse(), Ok(ByteSize(7)));
     }
 
+    // spec: OC-CONFIG-6029
     #[test]
     fn nonsense_is_refused_with_an_example() {
         for text in [

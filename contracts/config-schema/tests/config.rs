@@ -73,7 +73,7 @@ fn a_wrong_type_is_refused_with_its_line() {
     assert!(text.contains("line 9"), "{text}");
 }
 
-// spec: OC-CONFIG-6001
+// spec: OC-CONFIG-6001, HME-032
 #[test]
 fn values_out_of_range_are_refused_with_their_path_and_the_fix() {
     for (extra, path, fix) in [
@@ -121,7 +121,7 @@ fn values_out_of_range_are_refused_with_their_path_and_the_fix() {
     }
 }
 
-// spec: ORCH-1102, OC-POOL-3012
+// spec: ORCH-1102, OC-POOL-3012, ORCH-1104, HME-013
 #[test]
 fn cpu_inference_is_refused_unless_it_is_allowed_in_words() {
     let text = pool("device_class: cpu-ci").replace("allow_cpu_ci: true", "allow_cpu_ci: false");
@@ -174,7 +174,7 @@ fn two_pools_of_one_name_are_refused() {
     );
 }
 
-// spec: HME-003
+// spec: HME-003, OC-CONFIG-6021
 #[test]
 fn variables_win_over_the_file_and_name_themselves_when_wrong() {
     let file = format!("{OPEN}  bind: 127.0.0.1:1\n");
@@ -214,6 +214,7 @@ fn the_home_directory_is_filled_in() {
     assert_eq!(config.pool_managerd.data_dir, data_dir);
 }
 
+// spec: OC-CONFIG-6024
 #[test]
 fn hostile_files_are_refused_quickly_and_without_a_panic() {
     let deep = "[".repeat(100_000);

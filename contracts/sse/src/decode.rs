@@ -304,6 +304,7 @@ mod tests {
         assert_eq!(decoder.finish(), Ok(()));
     }
 
+    // spec: SDK-8107
     #[test]
     fn a_line_at_the_limit_passes_and_one_byte_more_fails_before_its_end() {
         let mut decoder = Decoder::with_limit(8);

@@ -116,6 +116,7 @@ fn every_pair_of_cuts_gives_the_same_events() {
     }
 }
 
+// spec: SDK-8107
 #[test]
 fn pieces_of_every_size_give_the_same_events() {
     let text = MIXED.replace('\u{feff}', "").repeat(16);
@@ -143,6 +144,7 @@ proptest! {
         }
     }
 
+    // spec: SDK-8107, OC-TEST-7314
     #[test]
     fn bytes_of_any_kind_give_the_same_outcome_however_they_are_cut(
         bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(b"data:\r\n ".to_vec())], 0..2000),

@@ -34,8 +34,8 @@ proptest! {
     #![proptest_config(config())]
 
     // spec: OC-CORE-1001, OC-CORE-1002, OC-CORE-1003, OC-CORE-1004, OC-CORE-1005, OC-CORE-1010
-    // spec: OC-CORE-1105, OC-CORE-1122, OC-CORE-1140, OC-CORE-1142, OC-CORE-1145
-    // spec: ORCH-2002, ORCH-3004, ORCH-3005, ORCH-3010, ORCH-3016, ORCH-3017, ORCH-3442
+    // spec: OC-CORE-1105, OC-CORE-1122, OC-CORE-1140, OC-CORE-1142, OC-CORE-1145, ORCH-2002
+    // spec: ORCH-3004, ORCH-3005, ORCH-3010, ORCH-3016, ORCH-3017, ORCH-3442, OC-TEST-7312
     #[test]
     fn scheduler_agrees_with_the_model_and_everything_ends_once_faults_stop(
         ops in proptest::collection::vec(any_op(), 0..150),

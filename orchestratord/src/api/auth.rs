@@ -362,6 +362,7 @@ mod tests {
         assert!(matches!(as_client, Err(ApiError::Unauthorized(_))));
     }
 
+    // spec: OC-CONFIG-6027
     #[test]
     fn a_key_that_cannot_be_used_is_named() {
         let config = |change: fn(&mut ApiKey)| {

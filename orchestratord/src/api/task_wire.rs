@@ -275,7 +275,7 @@ mod tests {
         check_refused(json!({"labels": {"k": "v".repeat(257)}}), "labels.k");
     }
 
-    // spec: OC-CTRL-2100
+    // spec: OC-CTRL-2100, ORCH-3418, ORCH-3470
     #[test]
     fn absent_fields_take_their_defaults() {
         let task = task(json!({})).unwrap();

@@ -79,7 +79,7 @@ pub(crate) fn started(record: &Record, at: &Placement) {
         pool_id = %at.pool_id,
         replica_id = %at.replica_id,
         kv_warmth = at.kv_warm,
-        device_class = %at.pool.state.device_class,
+        device_class = %at.device_class,
         queue_position = record.promise.queue_position,
         predicted_start_ms = millis(record.promise.predicted_start),
         human = "the engine has begun with the answer",

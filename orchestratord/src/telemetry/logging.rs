@@ -315,6 +315,7 @@ mod tests {
         assert_eq!(lines[0]["cause"], "a\nb\"c");
     }
 
+    // spec: OC-CONFIG-6028
     #[test]
     fn the_format_is_chosen_by_name_and_else_by_the_terminal() {
         assert_eq!(

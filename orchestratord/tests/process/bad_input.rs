@@ -149,11 +149,20 @@ async fn an_unknown_task_and_an_id_that_is_none_are_told_apart() {
     }
 }
 
-// spec: ORCH-2006, ORCH-2016
+// spec: ORCH-2006, ORCH-2016, ORCH-2010, OC-ADAPT-5002
 #[tokio::test]
 async fn unknown_paths_have_an_envelope_and_wrong_methods_none() {
     let daemon = Daemon::start().await;
-    for path in ["/", "/v1", "/v1/nothing", "/v2/tasks", "/v1/tasks/"] {
+    for path in [
+        "/",
+        "/v1",
+        "/v1/nothing",
+        "/v2/tasks",
+        "/v1/tasks/",
+        "/v1/models",
+        "/v1/completions",
+        "/v1/chat/completions",
+    ] {
         daemon.get(path).await.check_refused(404, "NOT_FOUND", None);
     }
     for (method, path) in [(Method::DELETE, "/v1/pools"), (Method::PUT, "/v1/tasks")] {

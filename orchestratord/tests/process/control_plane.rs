@@ -125,7 +125,7 @@ async fn whoever_has_an_answer_sees_what_the_call_changed() {
     }
 }
 
-// spec: ORCH-2105, ORCH-3403
+// spec: ORCH-2105, ORCH-3403, ORCH-3500
 #[tokio::test]
 async fn nodes_register_with_their_token_and_get_a_lease() {
     let daemon = Daemon::start().await;

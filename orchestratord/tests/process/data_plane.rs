@@ -8,7 +8,7 @@ use crate::support::{Daemon, data, eventually, task, text};
 
 const ID: &str = "6f0c1f9e-58d4-4ac5-8d8f-0d8a3b1f2c4e";
 
-// spec: ORCH-2001, ORCH-2014, ORCH-3025, OC-CTRL-2050
+// spec: ORCH-2001, ORCH-2014, ORCH-3025, OC-CTRL-2050, ORCH-2011, OC-POOL-3113
 #[tokio::test]
 async fn a_submitted_task_is_admitted_runs_and_ends() {
     let (daemon, mut engine, _node) = with_pool(1).await;

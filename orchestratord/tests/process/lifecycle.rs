@@ -89,7 +89,7 @@ async fn a_second_instance_on_the_same_directory_is_refused() {
     assert_eq!(daemon.get("/healthz").await.status, 200);
 }
 
-// spec: ORCH-3044
+// spec: ORCH-3044, ORCH-3520
 #[test]
 fn the_documents_are_printed_by_the_binary_and_are_those_of_the_handlers() {
     use orchestratord::openapi::{Plane, to_yaml};

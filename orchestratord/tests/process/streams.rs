@@ -12,7 +12,8 @@ use crate::support::{Daemon, SOON, data, eventually, soon, task, text};
 
 const ID: &str = "6f0c1f9e-58d4-4ac5-8d8f-0d8a3b1f2c4e";
 
-// spec: ORCH-2002, ORCH-3417, OC-CTRL-2020, OC-CTRL-2021, OC-CTRL-2022
+// spec: ORCH-2002, ORCH-3417, OC-CTRL-2020, OC-CTRL-2021, OC-CTRL-2022, ORCH-3312, ORCH-3476
+// spec: HME-021, OC-CTRL-2023, OC-METRICS-7110, OC-TEST-7311
 #[tokio::test]
 async fn a_stream_is_the_one_of_the_contract() {
     let (daemon, mut engine, _node) = with_pool(1).await;

@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(variable(&line, "LLAMA_ARG_HOST"), None);
     }
 
-    // spec: OC-POOL-3152, OC-POOL-3020, OC-POOL-3012
+    // spec: OC-POOL-3152, OC-POOL-3020, OC-POOL-3012, ORCH-3011
     #[test]
     fn a_gpu_worker_sees_its_devices_only_and_takes_all_layers() {
         let mut placement = Placement {

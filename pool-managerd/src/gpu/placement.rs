@@ -205,7 +205,7 @@ mod tests {
 
     const GIB: u64 = 1 << 30;
 
-    // spec: ORCH-3012
+    // spec: ORCH-3012, HME-011, OC-CORE-1131
     #[test]
     fn without_a_split_the_gpu_with_the_most_free_memory_is_chosen() {
         let ledger = Ledger::default();
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(placement.uuids, ["GPU-1"]);
     }
 
-    // spec: ORCH-3012, OC-POOL-3143
+    // spec: ORCH-3012
     #[test]
     fn workers_that_start_together_do_not_choose_the_same_memory() {
         let ledger = Ledger::default();
@@ -233,7 +233,7 @@ mod tests {
         );
     }
 
-    // spec: OC-POOL-3002, OC-POOL-3021
+    // spec: OC-POOL-3002, OC-POOL-3021, ORCH-3052
     #[test]
     fn a_split_is_refused_when_one_gpu_cannot_take_its_share() {
         let ledger = Ledger::default();

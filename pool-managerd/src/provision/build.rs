@@ -14,12 +14,16 @@ use super::host::Host;
 use super::plan::{Action, Planned};
 use super::recipe::{Layout, Recipe};
 use super::{Progress, ProvisionedEngine, Report, version};
+use crate::marker;
 
 /// No fetch of tens of megabytes takes that long on a line that works.
 const FETCH_LIMIT: Duration = Duration::from_secs(3600);
 
 /// A CUDA build on two slow cores takes an hour; this is for what never ends.
 const BUILD_LIMIT: Duration = Duration::from_secs(6 * 3600);
+
+/// Killed processes are gone at once, unless the kernel waits for a disk on their behalf.
+const LEFT_OVER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Who is told, and who may stop it.
 #[derive(Clone, Copy)]
@@ -79,7 +83,8 @@ pub(super) async fn provision(
         });
     }
     // Holding the lock means that leftovers belong to a build that was killed.
-    let leftovers = Scratch::at(layout)?;
+    remove_left_over(layout.mark()).await?;
+    let scratch = Scratch::at(layout)?;
     let built = Builder {
         host,
         recipe,
@@ -88,8 +93,18 @@ pub(super) async fn provision(
     }
     .build()
     .await;
-    drop(leftovers);
+    drop(scratch);
     built
+}
+
+/// Ends the commands of a build whose own process was killed: they would go on writing.
+// spec: OC-POOL-3105
+async fn remove_left_over(mark: String) -> Result<(), ProvisionError> {
+    let remove = move || marker::remove_marked(&mark, LEFT_OVER_LIMIT);
+    let removed = tokio::task::spawn_blocking(remove)
+        .await
+        .expect("looking at /proc cannot panic");
+    removed.map(drop).map_err(ProvisionError::LeftOver)
 }
 
 /// The folder of an unfinished build: there while this lives, gone with it.
@@ -196,6 +211,7 @@ impl Builder<'_> {
         limit: Duration,
     ) -> Result<(), ProvisionError> {
         let layout = &self.recipe.layout;
+        let mark = layout.mark();
         let run = self.run;
         // What compilers say in between does not change how far the step is.
         let share = Mutex::new(None);
@@ -209,6 +225,7 @@ impl Builder<'_> {
         for command in commands {
             let setting = Setting {
                 step: title,
+                mark: &mark,
                 // CMake and pip's build hooks look for ninja there.
                 path: self.host.path_with(&[layout.venv.join("bin")]),
                 folder: &layout.partial,

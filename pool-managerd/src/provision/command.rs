@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::ProvisionError;
 use super::plan::quoted;
+use crate::marker;
 use crate::processes::{self, Process};
 
 /// How many lines an error shows.
@@ -76,6 +77,8 @@ impl Log {
 pub(super) struct Setting<'a> {
     /// The step it belongs to.
     pub(super) step: &'a str,
+    /// Marks every process of the build.
+    pub(super) mark: &'a str,
     /// `PATH`.
     pub(super) path: OsString,
     /// The working folder.
@@ -140,10 +143,10 @@ fn start(command: &[String], setting: &Setting<'_>) -> std::io::Result<(Group, p
         .stderr(writer)
         .process_group(0)
         .kill_on_drop(true);
-    // spec: OC-POOL-3166
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_ours(name)) {
         builder.env_remove(name);
     }
+    builder.env(marker::VARIABLE, setting.mark);
     let child = builder.spawn()?;
     Ok((
         Group { child },

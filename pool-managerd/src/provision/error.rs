@@ -99,6 +99,9 @@ pub enum ProvisionError {
         /// What it said instead.
         problem: String,
     },
+    /// Commands of an earlier build that was killed do not end.
+    #[error("an earlier build of this engine cannot be ended")]
+    LeftOver(#[source] crate::marker::RemovalError),
     /// It was stopped from outside.
     #[error("provisioning was stopped")]
     Stopped,

@@ -56,7 +56,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    fn new(cache_dir: &Path, key: &str) -> Self {
+    pub(super) fn new(cache_dir: &Path, key: &str) -> Self {
         // CMake and venv want absolute paths.
         let cache_dir = std::path::absolute(cache_dir).unwrap_or_else(|_| cache_dir.into());
         let root = cache_dir.join("engines/llamacpp");
@@ -71,6 +71,12 @@ impl Layout {
             partial,
             root,
         }
+    }
+
+    /// What marks the processes of this build, so that those of a killed one are found.
+    pub(super) fn mark(&self) -> String {
+        let digest = Sha256::digest(self.partial.as_os_str().as_encoded_bytes());
+        format!("build-{}", hex(&digest[..8]))
     }
 
     /// The program of the finished entry.

@@ -174,7 +174,7 @@ fn engine_of(machine: &Machine) -> ProvisionedEngine {
     }
 }
 
-// spec: OC-POOL-3165
+// spec: OC-POOL-3165, ORCH-3206, OC-POOL-3160
 #[test]
 fn a_plan_names_every_command_and_is_the_same_each_time() {
     let machine = Machine::new();
@@ -191,7 +191,7 @@ fn a_plan_names_every_command_and_is_the_same_each_time() {
     assert_eq!(text, include_str!("tests/plan.txt"));
 }
 
-// spec: OC-POOL-3161
+// spec: OC-POOL-3161, ORCH-3202
 #[tokio::test]
 async fn what_was_built_is_found_by_the_next_run() {
     let machine = Machine::new();
@@ -255,7 +255,6 @@ async fn progress_tells_the_step_and_its_share() {
     assert_eq!(half.line, "[1/2] Building CXX object a.o");
 }
 
-// spec: OC-POOL-3136
 #[tokio::test]
 async fn two_at_once_build_one_and_the_second_says_that_it_waits() {
     let machine = Machine::new();
@@ -307,6 +306,25 @@ async fn leftovers_of_a_killed_build_do_not_matter() {
     std::fs::create_dir_all(partial.join("build/bin/llama-server")).unwrap();
     assert_eq!(machine.provision().await.unwrap(), engine_of(&machine));
     assert_eq!(machine.entries(), [key]);
+}
+
+// spec: OC-POOL-3105
+#[tokio::test]
+async fn commands_of_a_killed_build_are_ended_before_the_next_one() {
+    let machine = Machine::new();
+    let key = plan_on(&machine.host(), &machine.request())
+        .unwrap()
+        .key
+        .unwrap();
+    let layout = recipe::Layout::new(&machine.at("cache"), &key);
+    let mut left_over = std::process::Command::new("sleep")
+        .arg("600")
+        .env(crate::marker::VARIABLE, layout.mark())
+        .spawn()
+        .unwrap();
+    assert_eq!(machine.provision().await.unwrap(), engine_of(&machine));
+    let status = left_over.wait().unwrap();
+    assert!(!status.success(), "it went on: {status}");
 }
 
 #[tokio::test]
@@ -435,6 +453,7 @@ async fn half_a_download_that_cannot_go_on_begins_again() {
     assert_eq!(machine.entries(), [key]);
 }
 
+// spec: REF-1009
 #[tokio::test]
 async fn nothing_is_fetched_when_downloads_are_not_allowed() {
     let machine = Machine::new();
@@ -473,6 +492,7 @@ async fn a_source_without_llama_cpp_is_named() {
     );
 }
 
+// spec: ORCH-3201
 #[tokio::test]
 async fn an_installed_program_is_used_from_the_config_or_from_path() {
     let machine = Machine::new();

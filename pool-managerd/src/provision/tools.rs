@@ -199,7 +199,7 @@ mod tests {
             .to_string()
     }
 
-    // spec: OC-POOL-3165
+    // spec: OC-POOL-3165, ORCH-3205
     #[test]
     fn every_missing_tool_is_named_with_the_command_of_this_system() {
         let text = missing(

@@ -74,7 +74,6 @@ pub enum SelfTestError {
 
 /// The longest waits of the test's own generations: those of the first token on a cold engine.
 const LIMITS: Limits = Limits {
-    connect: Duration::from_secs(2),
     first_token: Duration::from_secs(60),
     gap: Duration::from_secs(30),
 };

@@ -144,7 +144,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Reads and checks the model, and finds devices and memory for it.
-// spec: OC-POOL-3002, ORCH-3003, ORCH-3042
+// spec: OC-POOL-3002, ORCH-3003
 pub(super) async fn check(worker: Arc<Worker>, attempt: Attempt) {
     let model = {
         let (worker, stop) = (Arc::clone(&worker), attempt.stop.clone());

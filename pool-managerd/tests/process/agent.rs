@@ -223,7 +223,7 @@ async fn take(
     Json(json!({ "lease_ms": 1000, "renew_ms": 100 }))
 }
 
-// spec: ORCH-3403, ORCH-3501
+// spec: ORCH-3403, ORCH-3501, ORCH-3500, ORCH-3502, ORCH-3508
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_state_is_pushed_on_change_and_on_time_once_somebody_takes_it() {
     let dir = home();

@@ -198,7 +198,7 @@ async fn cause_of(changes: Value, body: &str) -> String {
     cause
 }
 
-// spec: OC-POOL-3003, OC-POOL-3122, OC-POOL-3130, OC-POOL-3165
+// spec: OC-POOL-3003, OC-POOL-3122, OC-POOL-3130, OC-POOL-3165, REF-1010
 #[tokio::test]
 async fn a_missing_file_a_wrong_file_and_a_missing_engine_are_named() {
     let cause = cause_of(json!({ "model": "file:missing.gguf" }), "exit 1").await;
@@ -245,7 +245,7 @@ async fn an_engine_that_never_answers_is_given_up_with_its_last_words() {
     }
 }
 
-// spec: ORCH-1102, OC-POOL-3012, OC-POOL-3020
+// spec: ORCH-1102, OC-POOL-3012, OC-POOL-3020, ORCH-1101, HME-013
 #[tokio::test]
 async fn a_gpu_pool_without_its_gpu_is_told_what_to_do_and_never_falls_to_the_cpu() {
     let devices = json!({ "device_class": "nvidia", "devices": ["GPU-of-another-host"] });

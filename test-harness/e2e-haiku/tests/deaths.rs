@@ -125,7 +125,7 @@ impl Scene {
     }
 }
 
-// spec: ORCH-3017, OC-POOL-3010, OC-POOL-3011
+// spec: ORCH-3017, OC-POOL-3011, OC-TEST-7325
 #[tokio::test]
 async fn a_killed_engine_comes_back_by_itself() {
     let mut scene = streaming().await;
@@ -135,7 +135,7 @@ async fn a_killed_engine_comes_back_by_itself() {
     scene.assert_next_task_succeeds().await;
 }
 
-// spec: ORCH-3017, OC-POOL-3010
+// spec: ORCH-3017
 #[tokio::test]
 async fn a_killed_guard_takes_its_engine_along_and_both_come_back() {
     let mut scene = streaming().await;
@@ -145,7 +145,7 @@ async fn a_killed_guard_takes_its_engine_along_and_both_come_back() {
     scene.assert_next_task_succeeds().await;
 }
 
-// spec: ORCH-3403, OC-POOL-3010
+// spec: ORCH-3403
 #[tokio::test]
 async fn a_killed_agent_takes_its_engines_along_and_serves_again_once_it_is_started() {
     let mut scene = streaming().await;

@@ -31,7 +31,7 @@ fn counter(metrics: &str, name: &str) -> f64 {
     metrics.lines().filter(of_name).filter_map(value).sum()
 }
 
-// spec: ORCH-3051, ORCH-2001, ORCH-2002, ORCH-3032
+// spec: ORCH-2001, ORCH-2002, ORCH-3032, HME-001, OC-TEST-7331, OC-TEST-7332
 #[tokio::test]
 async fn a_real_engine_writes_a_haiku_about_what_it_was_told() {
     let fleet = Fleet::start(&options()).await;

@@ -10,8 +10,6 @@ use crate::sampling::Sampling;
 /// The longest waits of one generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// For the connection.
-    pub connect: Duration,
     /// From the request to the first text.
     pub first_token: Duration,
     /// Between two pieces of text.

@@ -145,7 +145,7 @@ mod tests {
         }
     }
 
-    // spec: OC-ADAPT-5002
+    // spec: OC-ADAPT-5104, ORCH-3472
     #[test]
     fn values_out_of_range_are_refused_by_name() {
         let bad = |f: fn(&mut Overrides)| {

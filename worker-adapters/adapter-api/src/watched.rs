@@ -104,7 +104,6 @@ mod tests {
     use crate::generation::{Completion, FinishReason};
 
     const LIMITS: Limits = Limits {
-        connect: Duration::from_secs(1),
         first_token: Duration::from_secs(30),
         gap: Duration::from_secs(5),
     };

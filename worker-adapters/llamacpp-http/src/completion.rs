@@ -146,7 +146,6 @@ mod tests {
             seed: u32::MAX - 1,
             sampling: Sampling::profile_v1(),
             limits: Limits {
-                connect: second,
                 first_token: second,
                 gap: second,
             },

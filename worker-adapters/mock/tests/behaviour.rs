@@ -22,7 +22,6 @@ fn request(slot: u32, seed: u32) -> GenerateRequest {
         seed,
         sampling: Sampling::profile_v1(),
         limits: Limits {
-            connect: Duration::from_secs(1),
             first_token: Duration::from_secs(30),
             gap: Duration::from_secs(30),
         },

@@ -35,7 +35,7 @@ fn refusal(status: u16, code: &str, retriable: bool) -> Answer {
     Answer::json(status, body.to_string())
 }
 
-// spec: ORCH-2001, ORCH-3024
+// spec: ORCH-2001, ORCH-3024, SDK-8103
 #[tokio::test]
 async fn a_submission_always_carries_an_id_and_keeps_one_that_is_given() {
     let server = Server::start([admission(), admission()]).await;
@@ -68,6 +68,7 @@ fn body_of(asked: &str) -> Value {
     serde_json::from_str(body).expect("JSON")
 }
 
+// spec: SDK-8101
 #[tokio::test]
 async fn each_call_goes_to_its_own_path() {
     let ok = |body: &str| Answer::json(200, body);
@@ -115,7 +116,7 @@ fn first_line(asked: &str) -> String {
     asked.lines().next().unwrap_or_default().to_owned()
 }
 
-// spec: ORCH-2006
+// spec: ORCH-2006, SDK-8108
 #[tokio::test]
 async fn a_refusal_comes_with_its_code_and_hints() {
     let server = Server::start([

@@ -145,7 +145,7 @@ async fn an_error_event_is_an_end_and_no_failure_of_the_client() {
     assert!(matches!(terminal, Ok(StreamEvent::Error(error)) if error.partial));
 }
 
-// spec: ORCH-3401
+// spec: ORCH-3401, SDK-8106
 #[tokio::test(start_paused = true)]
 async fn a_broken_stream_goes_on_behind_the_last_token_without_gap_or_repeat() {
     let half_a_token = &token(3)[..12];

@@ -10,7 +10,7 @@ fn promise(actions: &[Action]) -> crate::action::Admission {
     *admission
 }
 
-// spec: ORCH-2001, ORCH-3458, OC-CORE-1106
+// spec: ORCH-2001, ORCH-3458, OC-CORE-1106, HME-020
 #[test]
 fn a_task_that_meets_a_free_slot_starts_at_once() {
     let mut bench = Bench::with_slots(1);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::ids::SessionId;
 
-// spec: OC-CORE-1003, OC-CORE-1004, ORCH-3051
+// spec: OC-CORE-1003, OC-CORE-1004, OC-CORE-1114
 #[test]
 fn interactive_goes_before_batch_and_each_class_in_order() {
     let mut bench = Bench::with_slots(1);

@@ -6,7 +6,7 @@ fn removed(id: &str) -> Event {
     Event::PoolRemoved(PoolId::parse(id).unwrap())
 }
 
-// spec: ORCH-3007, ORCH-3046, OC-CORE-1103, OC-CORE-1104
+// spec: ORCH-3007, ORCH-3046, OC-CORE-1103, OC-CORE-1104, OC-CORE-1031, OC-CORE-1032
 #[test]
 fn pools_of_equal_key_share_a_queue_and_others_do_not() {
     let mut bench = Bench::with(pool("p", vec![ready("r", 1, 1)]));
@@ -104,7 +104,7 @@ fn a_queued_task_whose_set_lost_its_replicas_waits_until_its_deadline() {
     bench.check_at(600_000, Event::TimePassed, &["failed 2 DeadlineUnmet"]);
 }
 
-// spec: ORCH-3018
+// spec: ORCH-3018, OC-CTRL-2132
 #[test]
 fn the_last_pool_takes_its_sets_queue_with_it_and_an_earlier_one_does_not() {
     let mut bench = Bench::with(pool("p", vec![ready("r", 1, 1)]));
@@ -168,6 +168,7 @@ fn fewer_slots_take_effect_as_tasks_end() {
     bench.check(completed(1, 1), &["finished 1", "dispatch 3#1 to p/r@1:0"]);
 }
 
+// spec: OC-CORE-1141
 #[test]
 fn a_repeated_report_changes_nothing() {
     let mut bench = Bench::with_slots(1);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use contracts_api_types::kind::{DeviceClass, OnDisconnect};
 use contracts_api_types::stream::{MetricsEvent, StartedEvent};
 use contracts_api_types::task::{
     AdmissionResponse, FinishReason, TaskFailure, TaskPlacement, TaskState, TaskStatus,
@@ -20,7 +21,6 @@ use worker_adapters_adapter_api::generation::Completion;
 
 use crate::services::admission::CheckedTask;
 use crate::services::clock::unix_ms;
-use crate::services::fleet::Pool;
 use crate::services::stream_log::StreamLog;
 use crate::services::tasks::{NewTask, TaskKey};
 use crate::services::wire::{engine_name, millis, priority_class};
@@ -79,13 +79,13 @@ pub(crate) enum Stage {
     Ended,
 }
 
-/// Where an attempt runs.
+/// Where an attempt runs. Records outlive pools and workers by days, so nothing here holds either.
 #[derive(Clone, Debug)]
 pub(crate) struct Placement {
     pub(crate) pool_id: PoolId,
     pub(crate) replica_id: ReplicaId,
     pub(crate) incarnation: u64,
-    pub(crate) pool: Arc<Pool>,
+    pub(crate) device_class: DeviceClass,
     pub(crate) kv_warm: bool,
     pub(crate) attempts: u32,
 }
@@ -120,10 +120,7 @@ impl Record {
             model_ref: task.model_ref.clone(),
             priority: task.priority,
             seed,
-            cancel_on_disconnect: matches!(
-                task.on_disconnect,
-                contracts_api_types::kind::OnDisconnect::Cancel
-            ),
+            cancel_on_disconnect: matches!(task.on_disconnect, OnDisconnect::Cancel),
             readers: 0,
             set,
             first_pool,
@@ -179,7 +176,7 @@ impl Record {
             model_digest: self.set.model_digest.to_string(),
             pool_id: at.pool_id.to_string(),
             replica_id: at.replica_id.to_string(),
-            device_class: at.pool.state.device_class,
+            device_class: at.device_class,
             kv_warmth: at.kv_warm,
             seed: self.seed,
         }
@@ -236,7 +233,7 @@ impl Record {
             replica_id: at.replica_id.to_string(),
             engine_version: self.set.engine_version.to_string(),
             model_digest: self.set.model_digest.to_string(),
-            device_class: at.pool.state.device_class,
+            device_class: at.device_class,
             attempts: at.attempts,
         }
     }

@@ -276,9 +276,14 @@ impl Worker {
 // spec: ORCH-3468
 fn fill_in(state: &mut PoolState, earlier: &PoolState) {
     if state.engine == earlier.engine && state.model_ref == earlier.model_ref {
-        state.model_digest = state.model_digest.take().or_else(|| earlier.model_digest.clone());
-        state.engine_version =
-            state.engine_version.take().or_else(|| earlier.engine_version.clone());
+        state.model_digest = state
+            .model_digest
+            .take()
+            .or_else(|| earlier.model_digest.clone());
+        state.engine_version = state
+            .engine_version
+            .take()
+            .or_else(|| earlier.engine_version.clone());
     }
 }
 

@@ -92,7 +92,7 @@ fn changed(events: &[Event]) -> &PoolView {
     }
 }
 
-// spec: ORCH-3403, ORCH-3440
+// spec: ORCH-3403, ORCH-3440, ORCH-3503
 #[test]
 fn a_lease_lapses_and_a_push_brings_the_node_back() {
     let mut fleet = fleet();
@@ -142,17 +142,26 @@ fn a_new_agent_that_has_not_read_its_model_yet_leaves_the_set_as_it_was() {
         ..pool("p", WorkerPhase::Preflight, 0)
     };
     let mut fleet = fleet();
-    let before = fleet.push(&node("n"), state(1, 1, vec![ready("p", 1)]), at(0)).unwrap();
-    let events =
-        fleet.push(&node("n"), state(2, 1, vec![unread("file:m.gguf")]), at(1)).unwrap();
+    let before = fleet
+        .push(&node("n"), state(1, 1, vec![ready("p", 1)]), at(0))
+        .unwrap();
+    let events = fleet
+        .push(&node("n"), state(2, 1, vec![unread("file:m.gguf")]), at(1))
+        .unwrap();
     assert_eq!(changed(&events).set, changed(&before).set);
     let starting = changed(&events).replicas[0].readiness;
-    assert!(matches!(starting, Readiness::Starting { .. }), "{starting:?}");
+    assert!(
+        matches!(starting, Readiness::Starting { .. }),
+        "{starting:?}"
+    );
 
-    let other = fleet.push(&node("n"), state(3, 1, vec![unread("file:x.gguf")]), at(2)).unwrap();
+    let other = fleet
+        .push(&node("n"), state(3, 1, vec![unread("file:x.gguf")]), at(2))
+        .unwrap();
     assert_eq!(other, [Event::PoolRemoved(PoolId::parse("p").unwrap())]);
 }
 
+// spec: ORCH-3505, ORCH-3506
 #[test]
 fn a_late_push_changes_nothing_and_a_new_agent_replaces_the_old() {
     let mut fleet = fleet();
@@ -213,7 +222,7 @@ fn a_restarted_process_has_a_new_number_and_a_new_adapter() {
     assert_eq!(changed(&events).replicas[0].incarnation, 2);
 }
 
-// spec: ORCH-3403
+// spec: ORCH-3403, ORCH-3507
 #[test]
 fn a_pool_of_a_live_node_cannot_be_taken_and_that_of_a_silent_one_can() {
     let mut fleet = fleet();

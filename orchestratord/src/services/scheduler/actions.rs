@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use contracts_api_types::node::PoolTimeouts;
 use orchestrator_core::action::{AbortReason, Action, Outcome};
 use orchestrator_core::event::{AttemptResult, Event, Fault};
 use orchestrator_core::ids::{PoolId, ReplicaId, TaskId};
@@ -17,9 +18,6 @@ use crate::services::book::record::Placement;
 use crate::services::book::{Record, Stage};
 use crate::services::dispatch::Attempt;
 use crate::services::narration;
-
-/// The longest wait for a connection to a worker on the same host.
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// A dispatch of the core.
 struct Start {
@@ -70,7 +68,7 @@ impl Owner {
         let Some(record) = self.book.get_mut(start.task) else {
             return;
         };
-        let Some((adapter, placement)) = worker else {
+        let Some((adapter, limits, placement)) = worker else {
             record.stage = Stage::Running {
                 attempt: start.attempt,
                 stop: CancellationToken::new(),
@@ -86,7 +84,7 @@ impl Owner {
         }
         narration::placed(record, start.attempt, now);
         let stop = CancellationToken::new();
-        let Some(request) = request(record, &start) else {
+        let Some(request) = request(record, &start, limits) else {
             return;
         };
         let Some(log) = record.log.clone() else {
@@ -111,7 +109,7 @@ impl Owner {
     }
 
     /// The process that is meant, if it is the one that is there.
-    fn worker(&self, start: &Start) -> Option<(Arc<dyn WorkerAdapter>, Placement)> {
+    fn worker(&self, start: &Start) -> Option<(Arc<dyn WorkerAdapter>, Limits, Placement)> {
         let pool = self.fleet.view().pools.get(&start.pool)?;
         let worker = pool.workers.get(&start.replica)?;
         let adapter = worker
@@ -121,11 +119,11 @@ impl Owner {
             pool_id: start.pool.clone(),
             replica_id: start.replica.clone(),
             incarnation: start.incarnation,
-            pool: Arc::clone(pool),
+            device_class: pool.state.device_class,
             kv_warm: start.kv_warm,
             attempts: start.attempt,
         };
-        Some((Arc::clone(adapter), placement))
+        Some((Arc::clone(adapter), limits(&pool.state.timeouts), placement))
     }
 
     /// Tells the core of the attempts that found no worker. They hold no slot of any engine.
@@ -203,9 +201,15 @@ impl Owner {
     }
 }
 
-fn request(record: &Record, start: &Start) -> Option<GenerateRequest> {
+fn limits(timeouts: &PoolTimeouts) -> Limits {
+    Limits {
+        first_token: Duration::from_millis(timeouts.first_token_ms),
+        gap: Duration::from_millis(timeouts.gap_ms),
+    }
+}
+
+fn request(record: &Record, start: &Start, limits: Limits) -> Option<GenerateRequest> {
     let work = record.work.as_ref()?;
-    let timeouts = &record.placement.as_ref()?.pool.state.timeouts;
     Some(GenerateRequest {
         request_id: record.key.task_id.to_string(),
         slot: start.slot,
@@ -213,11 +217,7 @@ fn request(record: &Record, start: &Start) -> Option<GenerateRequest> {
         max_tokens: work.max_tokens,
         seed: record.seed,
         sampling: work.sampling.clone(),
-        limits: Limits {
-            connect: CONNECT,
-            first_token: Duration::from_millis(timeouts.first_token_ms),
-            gap: Duration::from_millis(timeouts.gap_ms),
-        },
+        limits,
     })
 }
 

@@ -25,7 +25,7 @@ fn recorded_end() -> Completion {
     }
 }
 
-// spec: OC-ADAPT-5001, OC-ADAPT-5010, OC-ADAPT-5105, OC-ADAPT-5109
+// spec: OC-ADAPT-5001, OC-ADAPT-5010, OC-ADAPT-5105, OC-ADAPT-5109, ORCH-3054
 #[tokio::test]
 async fn a_recorded_stream_gives_the_engines_text_and_account() {
     let (adapter, _running) = server(|replay| replay.stream([RECORDED], Then::End)).await;
@@ -51,7 +51,7 @@ async fn held_back_tokens_are_in_the_count() {
     assert_eq!(recorded.matches("\"stop\":false").count(), 17);
 }
 
-// spec: OC-ADAPT-5108
+// spec: OC-ADAPT-5108, ORCH-3433
 #[tokio::test]
 async fn a_stream_cut_at_any_byte_gives_the_same_text() {
     let bytes = RECORDED.as_bytes();

@@ -55,7 +55,6 @@ fn request() -> GenerateRequest {
         seed: 7,
         sampling: Sampling::profile_v1(),
         limits: Limits {
-            connect: Duration::from_secs(5),
             first_token: Duration::from_secs(20),
             gap: Duration::from_secs(20),
         },

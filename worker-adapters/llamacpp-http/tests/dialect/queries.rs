@@ -182,7 +182,7 @@ async fn an_answer_without_end_is_not_swallowed() {
     );
 }
 
-// spec: ORCH-3017, OC-ADAPT-5111, OC-ADAPT-5124
+// spec: ORCH-3017, OC-ADAPT-5111, OC-ADAPT-5124, ORCH-3430
 #[tokio::test(start_paused = true)]
 async fn a_release_is_confirmed_once_that_very_slot_is_idle() {
     let one_busy = fixture!("slots-idle.json").replacen("false}]", "true}]", 1);
