@@ -5,18 +5,23 @@
 //! # Invariants
 //! - A connection without a whole request header is closed in bounded time, also one that never
 //!   sends a byte. [OC-CTRL-2111]
+//! - A reader that takes nothing for [`EdgeLimits::stall`] is detached. [OC-CTRL-2121]
 //! - At most [`EdgeLimits::connections`] connections are held; more wait in the kernel's backlog.
 //! - `stop` lets what runs end; `force` ends it. After [`serve`] returns no connection is left.
 //!
 //! Not here: the size and the pace of bodies (`api::body`), what requests mean (`api`).
 
+mod reading;
+
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http::Request;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -26,6 +31,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
+
+use reading::ReadingPeer;
 
 /// Who sent a request, for the layers that ask.
 #[derive(Clone, Copy, Debug)]
@@ -42,8 +49,12 @@ pub struct EdgeLimits {
     pub header: Duration,
     /// Headers of a request.
     pub headers: usize,
+    /// Bytes of a request's path and query.
+    pub uri_bytes: usize,
     /// Bytes of a request's header, and of what is buffered for a reader.
     pub buffer_bytes: usize,
+    /// Time in which a peer has to take something of what is sent to it.
+    pub stall: Duration,
 }
 
 impl EdgeLimits {
@@ -54,7 +65,9 @@ impl EdgeLimits {
         first_byte: Duration::from_secs(5),
         header: Duration::from_secs(10),
         headers: 64,
+        uri_bytes: 8 << 10,
         buffer_bytes: 32 << 10,
+        stall: Duration::from_secs(10),
     };
 }
 
@@ -139,17 +152,16 @@ impl Connection {
             peer,
             limits,
         } = self;
-        let service = service_fn(move |request: Request<Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(peer);
-            router.clone().oneshot(request)
-        });
+        let service = service_fn(move |request| answer(router.clone(), peer, limits, request));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header)
             .max_headers(limits.headers)
             .max_buf_size(limits.buffer_bytes)
-            .serve_connection(TokioIo::new(socket), service);
+            .serve_connection(
+                TokioIo::new(ReadingPeer::new(socket, limits.stall)),
+                service,
+            );
         let mut connection = std::pin::pin!(connection);
         let stopping = tokio::select! {
             ended = connection.as_mut() => return log_end(ended),
@@ -161,6 +173,34 @@ impl Connection {
             () = tokens.force.cancelled() => {}
         }
     }
+}
+
+async fn answer(
+    router: Router,
+    peer: Peer,
+    limits: EdgeLimits,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    if target_bytes(request.uri()) > limits.uri_bytes {
+        return Ok(StatusCode::URI_TOO_LONG.into_response());
+    }
+    // hyper looks at its buffer between two reads only, so somewhat more slips through.
+    if header_bytes(request.headers()) > limits.buffer_bytes {
+        return Ok(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response());
+    }
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(peer);
+    router.oneshot(request).await
+}
+
+fn target_bytes(uri: &Uri) -> usize {
+    uri.path_and_query()
+        .map_or(0, |target| target.as_str().len())
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    headers.iter().map(line).sum()
 }
 
 /// Strangers break HTTP all the time; only debugging wants to hear of it.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use contracts_api_types::kind::DeviceClass;
 
+use crate::ci;
 use crate::regen;
 use crate::say::Say;
 use crate::setup::{FREE_PORTS, Setup};
@@ -19,7 +20,14 @@ use crate::workspace::Workspace;
 use tally::Tally;
 
 /// Where tests find the real llama-server.
-const LLAMA_SERVER: &str = "LLORCH_TEST_LLAMA_SERVER";
+pub(crate) const LLAMA_SERVER: &str = "LLORCH_TEST_LLAMA_SERVER";
+
+/// How long all gates may take on two cores once everything is built: people run this before
+/// every change.
+const WARM: Duration = Duration::from_mins(6);
+
+/// How long they may take on a fresh machine, llama-server's build included.
+const COLD: Duration = Duration::from_mins(35);
 
 /// The gates. Lints come before builds because they are the quicker answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +144,8 @@ impl Loop {
         let tally = &mut self.tally;
         let run = workspace.cargo(&["test", "--workspace", "--no-fail-fast"]);
         run.env(LLAMA_SERVER, &self.engine)
+            .env("REQUIRE_REAL_LLAMA", "1")
+            .env("TZ", ci::TIME_ZONE)
             .run_with(|line| {
                 tally.line(line);
                 say.line(line);
@@ -153,7 +163,25 @@ impl Loop {
         let skipped: String = skipped
             .map(|gate| format!("--  {}\n", gate.name()))
             .collect();
-        format!("\n{rows}{skipped}")
+        format!("\n{rows}{skipped}{}\n", self.budget())
+    }
+
+    /// The time of all gates beside what they may take.
+    // spec: ORCH-3527
+    fn budget(&self) -> String {
+        let total: Duration = self.rows.iter().map(|(_, time, _)| *time).sum();
+        let verdict = match total {
+            total if total < WARM => "within both budgets",
+            total if total < COLD => "within the cold budget, over the warm one",
+            _ => "OVER both budgets",
+        };
+        format!(
+            "    {:<20} {:>7.1} s, {verdict} ({} s warm, {} s cold, on two cores)",
+            "all gates",
+            total.as_secs_f64(),
+            WARM.as_secs(),
+            COLD.as_secs()
+        )
     }
 }
 
@@ -161,6 +189,7 @@ impl Loop {
 mod tests {
     use super::*;
 
+    // spec: ORCH-3526
     #[test]
     fn the_summary_names_every_gate_also_those_not_reached() {
         let rows = vec![
@@ -175,7 +204,31 @@ mod tests {
             run.summary(),
             "\nok  format                   1.2 s\n\
              RED tidy                    61.0 s\n\
-             --  lints\n--  build\n--  generated files\n--  real llama-server\n--  tests and e2e\n"
+             --  lints\n--  build\n--  generated files\n--  real llama-server\n--  tests and e2e\n    \
+             all gates               62.2 s, within both budgets (360 s warm, 2100 s cold, on two \
+             cores)\n"
         );
+    }
+
+    // spec: ORCH-3527
+    #[test]
+    fn a_loop_over_its_budget_says_so() {
+        for (seconds, verdict) in [
+            (359, "within both"),
+            (360, "over the warm one"),
+            (2099, "within the cold budget"),
+            (2100, "OVER both"),
+        ] {
+            let half = (Gate::Tests, Duration::from_secs(seconds) / 2, true);
+            let run = Loop {
+                rows: vec![half, half],
+                ..Loop::default()
+            };
+            assert!(
+                run.budget().contains(verdict),
+                "{seconds}: {}",
+                run.budget()
+            );
+        }
     }
 }

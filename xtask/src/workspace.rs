@@ -41,7 +41,8 @@ impl Workspace {
 
     /// A folder for what survives one run, below cargo's own.
     pub(crate) fn scratch(&self, name: &str) -> PathBuf {
-        self.programs.join("xtask").join(name)
+        // `xtask` is the program itself.
+        self.programs.join("xtask-state").join(name)
     }
 
     /// The small model of demos and tests.

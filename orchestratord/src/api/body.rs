@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRef, FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -79,6 +79,11 @@ fn is_plain_json(headers: &HeaderMap) -> bool {
 
 // spec: OC-CTRL-2112, OC-CTRL-2113
 async fn read(mut body: Body, limit: usize) -> Result<Bytes, BodyRefusal> {
+    let too_large = || ApiError::BodyTooLarge { limit };
+    // One that says so itself is not waited for.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large().into());
+    }
     let mut read = Vec::new();
     loop {
         let frame = tokio::time::timeout(STALL_MAX, body.frame()).await;
@@ -90,7 +95,7 @@ async fn read(mut body: Body, limit: usize) -> Result<Bytes, BodyRefusal> {
         })?;
         let data = frame.into_data().unwrap_or_default();
         if read.len() + data.len() > limit {
-            return Err(ApiError::BodyTooLarge { limit }.into());
+            return Err(too_large().into());
         }
         read.extend_from_slice(&data);
     }

@@ -72,7 +72,8 @@ pub(crate) async fn correlate(mut request: Request, next: Next) -> Response {
     if let Some(Pending(error)) = response.extensions_mut().remove() {
         response = error.render(id.as_str());
         span.in_scope(|| {
-            tracing::info!(status = response.status().as_u16(), cause = %error, "request refused");
+            let cause = error.for_log();
+            tracing::info!(status = response.status().as_u16(), %cause, "request refused");
         });
     }
     let value = HeaderValue::from_str(id.as_str()).expect("letters, digits and ._- fit a header");

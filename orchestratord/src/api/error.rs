@@ -5,6 +5,7 @@
 //!
 //! Not here: errors inside a stream, which are frames of its log.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,6 +129,7 @@ impl ApiError {
             Self::Submit(error) => submit_code(error),
             Self::Task(error) => match error {
                 TaskError::NotFound { .. } => ErrorCode::NotFound,
+                TaskError::BadResume(_) => ErrorCode::InvalidParams,
                 TaskError::Expired { .. } => ErrorCode::StreamExpired,
                 TaskError::Stopping => ErrorCode::PoolUnavailable,
             },
@@ -169,6 +171,7 @@ impl ApiError {
                     ..Facts::default()
                 }
             }
+            Self::Task(TaskError::BadResume(_)) => about_field("Last-Event-ID"),
             Self::Push(PushError::BadField { field, .. }) => about_field(field),
             Self::Push(PushError::PoolTaken { pool, .. }) => Facts {
                 pool_id: Some(pool.clone()),
@@ -184,6 +187,16 @@ impl ApiError {
             | Self::Task(TaskError::NotFound { .. } | TaskError::Stopping)
             | Self::Push(PushError::Stopping)
             | Self::NotReady(_) => Facts::default(),
+        }
+    }
+
+    /// What a log may hold of it. What is said of a body may repeat it, prompt and all.
+    // spec: OC-CTRL-2041
+    pub(crate) fn for_log(&self) -> Cow<'static, str> {
+        match self {
+            Self::BadField { field, .. } => format!("`{field}` cannot be accepted").into(),
+            Self::BadBody { .. } => "the body cannot be read".into(),
+            other => other.to_string().into(),
         }
     }
 
@@ -332,6 +345,7 @@ mod tests {
 
     use super::*;
     use crate::api::examples;
+    use crate::services::stream_log::ForeignPosition;
 
     const WAIT: Duration = Duration::from_millis(1_250);
 
@@ -417,6 +431,7 @@ mod tests {
                 outcome: Box::new(examples::task_status()),
             }
             .into(),
+            TaskError::BadResume(ForeignPosition).into(),
             TaskError::Stopping.into(),
             PushError::PoolTaken {
                 pool: pool_id(),

@@ -41,20 +41,24 @@ pub(crate) struct Origin {
 /// # Errors
 /// [`ApiError::BadField`] for the first field that cannot be accepted.
 // spec: OC-CTRL-2010, OC-CTRL-2100, OC-CTRL-2101
-pub(crate) fn task_from_wire(request: TaskRequest, origin: Origin) -> Result<NewTask, ApiError> {
+pub(crate) fn task_from_wire(
+    mut request: TaskRequest,
+    origin: Origin,
+) -> Result<NewTask, ApiError> {
     check_workload(request.workload)?;
     check_name("model_ref", &request.model_ref)?;
     check_positive(&request)?;
     check_labels(&request.labels)?;
+    let profile = request.sampler_profile_version;
+    let profile = profile.unwrap_or_else(|| DEFAULT_PROFILE.to_owned());
+    request.sampler_profile_version = Some(profile.clone());
+    let given = request.sampling.get_or_insert_default().clone();
     let body_hash = hash(&request);
     let seed = request.seed.map(seed).transpose()?;
     let max_tokens = request
         .max_tokens
         .ok_or_else(|| ApiError::field("max_tokens", "is missing; completions need it"))?;
-    let profile = request
-        .sampler_profile_version
-        .unwrap_or_else(|| DEFAULT_PROFILE.to_owned());
-    let sampling = sampling(&profile, request.sampling.unwrap_or_default())?;
+    let sampling = sampling(&profile, given)?;
     Ok(NewTask {
         tenant: origin.tenant,
         task_id: request.task_id.unwrap_or_else(Uuid::new_v4),
@@ -328,6 +332,10 @@ mod tests {
         assert_eq!(
             of(json!({})),
             of(json!({"priority": "interactive", "seed": null}))
+        );
+        assert_eq!(
+            of(json!({})),
+            of(json!({"sampler_profile_version": "v1", "sampling": {}}))
         );
         assert_ne!(of(json!({})), of(json!({"prompt": "sun"})));
         assert_ne!(of(json!({})), of(json!({"seed": 0})));

@@ -8,7 +8,7 @@ use axum::extract::{FromRef, State};
 use axum::response::{IntoResponse, Response};
 use contracts_api_types::task::{AdmissionResponse, TaskRequest, TaskStatus};
 use futures_util::StreamExt;
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -20,7 +20,7 @@ use crate::api::examples;
 use crate::api::path::TaskPath;
 use crate::api::refusals::{StreamRefusals, SubmitRefusals, TaskRefusals};
 use crate::api::task_wire::{Origin, task_from_wire};
-use crate::services::stream_log::{Pace, Place, StreamLog, parse_resume};
+use crate::services::stream_log::{Pace, Position, parse_resume};
 use crate::services::tasks::{OpenStream, TaskService};
 
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -167,11 +167,17 @@ async fn stream_task(
     State(plane): State<DataPlane>,
     caller: Caller,
     TaskPath(task_id): TaskPath,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let open = plane.tasks.open_stream(&caller.tenant, task_id).await?;
-    let place = resume_place(&headers, &open.log)?;
-    Ok(event_stream(open, place, plane.pace))
+    if method == Method::HEAD {
+        // It reads nothing, so it is no reader whose leaving could cancel the task.
+        plane.tasks.status(&caller.tenant, task_id).await?;
+        return Ok(event_stream(Body::empty()));
+    }
+    let resume = resume_position(&headers)?;
+    let open = plane.tasks.open_stream(&caller.tenant, task_id, resume);
+    Ok(event_stream(body_of(open.await?, plane.pace)))
 }
 
 /// Cancel a task.
@@ -200,33 +206,33 @@ async fn cancel_task(
 }
 
 // spec: ORCH-3443
-fn resume_place(headers: &HeaderMap, log: &StreamLog) -> Result<Place, ApiError> {
-    let Some(value) = headers.get(LAST_EVENT_ID) else {
-        return Ok(Place::default());
-    };
-    let refuse = |problem: &dyn std::fmt::Display| {
+fn resume_position(headers: &HeaderMap) -> Result<Option<Position>, ApiError> {
+    let value = headers.get(LAST_EVENT_ID);
+    let position = value.map(|value| parse_resume(value.to_str().unwrap_or_default()));
+    position.transpose().map_err(|problem| {
         ApiError::field(
             "Last-Event-ID",
             format!("cannot be resumed from: {problem}"),
         )
-    };
-    let position =
-        parse_resume(value.to_str().unwrap_or_default()).map_err(|error| refuse(&error))?;
-    log.place(position).map_err(|error| refuse(&error))
+    })
 }
 
-fn event_stream(open: OpenStream, place: Place, pace: Pace) -> Response {
-    let OpenStream { log, guard } = open;
+fn body_of(open: OpenStream, pace: Pace) -> Body {
+    let OpenStream { log, place, guard } = open;
     // The guard goes with the body: it counts as a reader until the client or the stream ends.
     let chunks = log.read(place, pace).map(move |chunk| {
         let _reader = &guard;
         Ok::<_, Infallible>(chunk)
     });
+    Body::from_stream(chunks)
+}
+
+fn event_stream(body: Body) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),
         // Proxies that buffer would turn a stream into one late answer.
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    (headers, Body::from_stream(chunks)).into_response()
+    (headers, body).into_response()
 }

@@ -14,7 +14,9 @@ const SHORT: EdgeLimits = EdgeLimits {
     first_byte: Duration::from_millis(100),
     header: Duration::from_millis(200),
     headers: 8,
+    uri_bytes: 64,
     buffer_bytes: 8 << 10,
+    stall: Duration::from_millis(200),
 };
 
 struct Edge {
@@ -23,15 +25,21 @@ struct Edge {
     ended: oneshot::Receiver<()>,
 }
 
-/// Answers `GET /` with `hello`, and `GET /endless` with a stream that never ends.
+/// Answers `GET /` with `hello`, `GET /endless` with a stream that falls silent, and `GET /flood`
+/// with one that never does.
 async fn serving(limits: EdgeLimits) -> Edge {
     let endless = || async {
         let first = stream::iter([Ok::<_, std::io::Error>("first")]);
         Body::from_stream(futures_util::StreamExt::chain(first, stream::pending()))
     };
+    let flood = || async {
+        let piece = || Ok::<_, std::io::Error>(vec![b'x'; 32 << 10]);
+        Body::from_stream(stream::repeat_with(piece))
+    };
     let router = Router::new()
         .route("/", get(|| async { "hello" }))
-        .route("/endless", get(endless));
+        .route("/endless", get(endless))
+        .route("/flood", get(flood));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let tokens = EdgeTokens {
@@ -110,8 +118,8 @@ async fn a_connection_serves_several_requests_and_is_closed_when_idle() {
 async fn too_many_headers_and_too_long_ones_are_refused() {
     let edge = serving(SHORT).await;
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(9));
-    let long = format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "x".repeat(16 << 10));
-    for request in [many, long] {
+    let long = |bytes| format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "x".repeat(bytes));
+    for request in [many, long(8 << 10), long(16 << 10)] {
         let mut socket = connect(&edge).await;
         // The server may close before it has read everything.
         let _ = socket.write_all(request.as_bytes()).await;
@@ -121,6 +129,47 @@ async fn too_many_headers_and_too_long_ones_are_refused() {
             "{answer}"
         );
     }
+}
+
+// spec: OC-CTRL-2113
+#[tokio::test]
+async fn a_target_above_the_limit_is_refused() {
+    let edge = serving(SHORT).await;
+    for (query, status) in [(62, "HTTP/1.1 200"), (63, "HTTP/1.1 414")] {
+        let mut socket = connect(&edge).await;
+        let request = format!(
+            "GET /?{} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+            "q".repeat(query)
+        );
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let answer = until_closed(&mut socket).await;
+        assert!(answer.starts_with(status), "{answer}");
+    }
+}
+
+// spec: OC-CTRL-2121
+#[tokio::test]
+async fn a_reader_that_takes_nothing_is_detached_and_one_that_is_slow_is_not() {
+    let edge = serving(SHORT).await;
+    let mut slow = connect(&edge).await;
+    let mut stalled = connect(&edge).await;
+    for socket in [&mut slow, &mut stalled] {
+        let request = "GET /flood HTTP/1.1\r\nhost: x\r\n\r\n";
+        socket.write_all(request.as_bytes()).await.unwrap();
+    }
+    let mut bytes = vec![0; 1 << 20];
+    let begun = Instant::now();
+    while begun.elapsed() < SHORT.stall * 5 {
+        slow.read_exact(&mut bytes).await.expect("it still reads");
+        tokio::time::sleep(SHORT.stall / 10).await;
+    }
+    // What had been sent before is still there, and then the connection is over.
+    let most = 64 << 20;
+    let mut left = Vec::new();
+    let mut stalled = stalled.take(most);
+    let ended = timeout(SOON, stalled.read_to_end(&mut left));
+    let _ = ended.await.expect("it is over");
+    assert!((left.len() as u64) < most, "the flood went on");
 }
 
 // spec: OC-CTRL-2110

@@ -45,8 +45,9 @@ pub(crate) async fn check(task: NewTask, fleet: &FleetView) -> Result<CheckedTas
     let Found { pool_id, pool, set } = catalog::find(fleet, wanted(&task))?;
     let ctx = task.ctx.unwrap_or(set.ctx);
     let counted = count(&task, ctx, &pool).await;
-    if let Some(tokens) = counted {
-        check_budget(tokens, task.max_tokens, ctx)?;
+    match counted {
+        Some(tokens) => check_budget(tokens, task.max_tokens, ctx)?,
+        None => check_without_prompt(task.max_tokens, ctx)?,
     }
     let tokens_in = counted.unwrap_or_else(|| estimate(&task.prompt, ctx));
     let seed = task.seed.unwrap_or_else(|| derived_seed(task.task_id));
@@ -110,6 +111,20 @@ fn check_budget(tokens: u32, max_tokens: u32, ctx: u32) -> Result<(), SubmitErro
         return Ok(());
     };
     Err(SubmitError::BadField { field, problem })
+}
+
+/// What is certain without knowing the prompt's length: it has a token.
+// spec: ORCH-3461
+fn check_without_prompt(max_tokens: u32, ctx: u32) -> Result<(), SubmitError> {
+    if max_tokens < ctx {
+        return Ok(());
+    }
+    Err(SubmitError::BadField {
+        field: "max_tokens",
+        problem: format!(
+            "is {max_tokens}, and the context of {ctx} has to hold the prompt too: ask for less"
+        ),
+    })
 }
 
 fn estimate(prompt: &str, ctx: u32) -> u32 {

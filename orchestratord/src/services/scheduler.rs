@@ -47,6 +47,7 @@ use crate::services::clock::Clock;
 use crate::services::dispatch::Report;
 use crate::services::fleet::Fleet;
 use crate::services::nodes::PushError;
+use crate::services::stream_log::Position;
 use crate::services::tasks::{OpenStream, SubmitError, TaskError, TaskKey};
 use crate::telemetry::metrics::{Metrics, PoolLabels};
 
@@ -81,6 +82,7 @@ pub(crate) enum Command {
     /// A reader comes.
     Open {
         key: TaskKey,
+        resume: Option<Position>,
         reply: oneshot::Sender<Result<OpenStream, TaskError>>,
     },
     /// A node reports.

@@ -30,12 +30,18 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+use crate::services::wire::millis;
+
 pub use position::{InvalidPosition, Position, parse_resume};
 pub use reader::{Pace, Place};
 
 /// The encoded bytes that one task may hold. An answer is bounded by its context; a frame costs
 /// some 100 bytes around its text, so this is room for a context of over 100,000 tokens.
 pub const LOG_BYTES_MAX: usize = 16 << 20;
+
+/// The memory that a frame takes besides its own bytes: its entries in two lists, and what the
+/// allocator needs for the bytes and for the count of their readers.
+const FRAME_COST: usize = size_of::<Bytes>() + size_of::<TokenMark>() + 64;
 
 /// A position that is not one of this log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -190,6 +196,9 @@ impl StreamLog {
             let last = terminal(ending, &text);
             state.bytes += last.len();
             state.frames.push(last);
+            // It is kept for a while, and nothing will be added.
+            state.frames.shrink_to_fit();
+            state.tokens.shrink_to_fit();
             state.sealed = true;
             text
         };
@@ -209,10 +218,11 @@ impl StreamLog {
         self.lock().tokens.len()
     }
 
-    /// The memory that the frames take.
+    /// The memory that the log takes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.lock().bytes
+        let state = self.lock();
+        state.bytes + FRAME_COST * state.frames.len()
     }
 
     /// Checks that a position is one of this log.
@@ -348,10 +358,6 @@ fn leading_u64(digest: &[u8]) -> u64 {
         .iter()
         .take(8)
         .fold(0, |word, byte| word << 8 | u64::from(*byte))
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use std::time::Duration;
 use contracts_api_types::kind::{Determinism, OnDisconnect, Workload};
 use contracts_api_types::task::{AdmissionResponse, TaskStatus};
 use orchestrator_core::engine::Engine;
+use orchestrator_core::fleet::FullPolicy;
 use orchestrator_core::ids::TenantId;
 use orchestrator_core::priority::Priority;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,7 +29,7 @@ pub use refusal::{SubmitError, TaskError};
 
 use crate::services::admission;
 use crate::services::scheduler::{Command, Snapshot};
-use crate::services::stream_log::StreamLog;
+use crate::services::stream_log::{Place, Position, StreamLog};
 use crate::telemetry::metrics::Metrics;
 
 /// A task whose form has been checked. Whether it can be served is checked by
@@ -82,6 +83,8 @@ pub struct NewTask {
 pub struct OpenStream {
     /// The frames.
     pub log: Arc<StreamLog>,
+    /// From where on this reader reads them.
+    pub place: Place,
     /// Counts this reader.
     pub guard: ReaderGuard,
 }
@@ -155,6 +158,9 @@ impl TaskService {
         let admitted = self.try_submit(task).await;
         if let Err(refusal) = &admitted {
             self.metrics.task_rejected(engine, refusal.code());
+            if matches!(refusal, SubmitError::Overloaded { .. }) {
+                self.metrics.backpressure(engine, FullPolicy::Reject);
+            }
             let reason = refusal.code().as_str();
             tracing::info!(%engine, reason, human = %refusal, "task refused");
         }
@@ -162,11 +168,6 @@ impl TaskService {
     }
 
     async fn try_submit(&self, task: NewTask) -> Result<AdmissionResponse, SubmitError> {
-        if self.stopping.is_cancelled() {
-            return Err(SubmitError::Stopping {
-                retry_after: STOPPING_RETRY,
-            });
-        }
         let key = task.key();
         let body_hash = task.body_hash;
         let (reply, answer) = oneshot::channel();
@@ -185,6 +186,12 @@ impl TaskService {
         }
         let view = Arc::clone(&self.snapshot.borrow());
         let checked = admission::check(task, &view.fleet).await?;
+        // Looked at last: the check may take a while, and a repeat admits nothing.
+        if self.stopping.is_cancelled() {
+            return Err(SubmitError::Stopping {
+                retry_after: STOPPING_RETRY,
+            });
+        }
         let (reply, answer) = oneshot::channel();
         self.ask(
             Command::Submit {
@@ -223,22 +230,25 @@ impl TaskService {
         self.tell(Command::Cancel { key, reply }, answer).await
     }
 
-    /// Gives access to the task's stream, from its beginning.
+    /// Gives access to the task's stream: behind `resume`, or from its beginning. Only a call that
+    /// succeeds makes a reader.
     ///
     /// # Errors
-    /// [`TaskError::NotFound`], [`TaskError::Expired`] or [`TaskError::Stopping`].
+    /// [`TaskError`].
     // spec: ORCH-2002, ORCH-3401
     pub async fn open_stream(
         &self,
         tenant: &TenantId,
         task_id: Uuid,
+        resume: Option<Position>,
     ) -> Result<OpenStream, TaskError> {
         let key = TaskKey {
             tenant: tenant.clone(),
             task_id,
         };
         let (reply, answer) = oneshot::channel();
-        self.tell(Command::Open { key, reply }, answer).await
+        let command = Command::Open { key, resume, reply };
+        self.tell(command, answer).await
     }
 
     /// Resolves when no admitted task is left to end.

@@ -12,8 +12,9 @@ use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format::{self, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
@@ -73,9 +74,7 @@ pub fn init(filter: Option<&str>, format: LogFormat) -> Result<(), LoggingError>
     let filter = EnvFilter::try_new(filter.unwrap_or("info")).map_err(LoggingError::Filter)?;
     let registry = tracing_subscriber::registry().with(filter);
     let done = match format {
-        LogFormat::Pretty => registry
-            .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
-            .try_init(),
+        LogFormat::Pretty => registry.with(pretty_lines(std::io::stderr)).try_init(),
         LogFormat::Json => registry
             .with(JsonLines {
                 writer: std::io::stderr,
@@ -83,6 +82,31 @@ pub fn init(filter: Option<&str>, format: LogFormat) -> Result<(), LoggingError>
             .try_init(),
     };
     done.map_err(|_| LoggingError::Twice)
+}
+
+/// The layer that writes for people. A value cannot begin a line of its own, whoever chose it.
+fn pretty_lines<S, W>(writer: W) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + 'static,
+{
+    tracing_subscriber::fmt::layer()
+        .fmt_fields(format::debug_fn(one_line).delimited(" "))
+        .with_writer(writer)
+}
+
+fn one_line(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    if field.name() != "message" {
+        write!(writer, "{field}=")?;
+    }
+    for char in format!("{value:?}").chars() {
+        if char.is_control() {
+            write!(writer, "{}", char.escape_default())?;
+        } else {
+            write!(writer, "{char}")?;
+        }
+    }
+    Ok(())
 }
 
 /// The layer that writes JSON lines.
@@ -234,6 +258,12 @@ mod tests {
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
 
+    impl Lines {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
     impl Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
@@ -259,7 +289,7 @@ mod tests {
             writer: move || writer.clone(),
         };
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), act);
-        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+        lines.text()
     }
 
     // spec: ORCH-2009, ORCH-3027, ORCH-3300
@@ -313,6 +343,24 @@ mod tests {
         let lines = logged(|| tracing::warn!(cause = "a\nb\"c", "engine exited"));
         assert_eq!(lines.len(), 1);
         assert_eq!(lines[0]["cause"], "a\nb\"c");
+    }
+
+    #[test]
+    fn text_with_line_breaks_stays_one_line_for_people_too() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let layer = pretty_lines(move || writer.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let forged = "x\n2026 INFO forged\r\x1b[31m";
+            tracing::info!(cause = %forged, plain = "p", "refused {forged}");
+        });
+        let text = lines.text();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(
+            text.contains("cause=x\\n2026 INFO forged\\r\\u{1b}[31m plain="),
+            "{text}"
+        );
+        assert!(text.contains("refused x\\n2026"), "{text}");
     }
 
     // spec: OC-CONFIG-6028

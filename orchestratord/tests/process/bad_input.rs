@@ -2,9 +2,11 @@
 
 use http::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::node::with_pool;
-use crate::support::{Daemon, Reply, task};
+use crate::support::{Daemon, Reply, eventually, soon, task};
 
 const UNKNOWN_TASK: &str = "6f0c1f9e-58d4-4ac5-8d8f-0d8a3b1f2c4e";
 
@@ -57,6 +59,35 @@ async fn a_field_that_is_wrong_is_named() {
         assert_eq!(reply.json()["retriable"], false);
     }
     assert!(!engine.has_generation(), "a refused task was run");
+}
+
+// spec: OC-CTRL-2113
+#[tokio::test]
+async fn a_body_that_is_announced_as_too_large_is_not_waited_for() {
+    let daemon = Daemon::start().await;
+    let mut socket = soon(TcpStream::connect(daemon.address)).await.unwrap();
+    let head = "POST /v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                content-length: 2000000\r\nconnection: close\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon(socket.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+// spec: OC-CTRL-2041
+#[tokio::test]
+async fn what_a_refused_body_holds_is_told_to_its_client_and_not_to_the_log() {
+    let daemon = Daemon::start().await;
+    let reply = daemon.submit(&task(json!({ "inputs": "my-diary" }))).await;
+    reply.check_refused(400, "INVALID_PARAMS", Some("inputs"));
+    let log = eventually(|| async {
+        let log = daemon.log();
+        let refused = log.iter().any(|line| line["message"] == "request refused");
+        refused.then_some(log)
+    });
+    let log = format!("{:?}", log.await);
+    assert!(log.contains("`inputs` cannot be accepted"), "{log}");
+    assert!(!log.contains("my-diary"), "{log}");
 }
 
 // spec: OC-CTRL-2117, OC-CTRL-2118, OC-CTRL-2119

@@ -164,6 +164,25 @@ async fn an_id_that_is_not_of_this_stream_is_refused() {
     }
 }
 
+// spec: ORCH-3427
+#[tokio::test]
+async fn asking_for_the_head_alone_makes_no_reader_whose_leaving_counts() {
+    let (daemon, mut engine, _node) = with_pool(1).await;
+    let id = daemon
+        .submitted(&task(json!({ "on_disconnect": "cancel" })))
+        .await;
+    let mut generation = engine.generation().await;
+    let path = format!("/v1/tasks/{id}/stream");
+    let head = daemon.call(http::Method::HEAD, &path, |request| request);
+    let head = head.await;
+    assert_eq!(head.status, 200);
+    assert_eq!(head.header("content-type"), "text/event-stream");
+    assert_eq!(daemon.task(&id).await["state"], "running");
+    generation.say("one").await;
+    generation.end().await;
+    daemon.task_in(&id, "done").await;
+}
+
 // spec: ORCH-3434
 #[tokio::test]
 async fn an_expired_stream_answers_with_the_outcome() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use llama_orch_sdk::Client;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::processes::{self, Process, wait_until};
@@ -15,6 +15,9 @@ use crate::programs::{llama_server, program};
 
 /// Longest wait for a daemon or a pool. Machines under test are small and busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The device class of the machines under test.
+const CPU_CI: &str = "cpu-ci";
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -44,8 +47,30 @@ impl Fleet {
     /// # Panics
     /// When it does not within [`PATIENCE`]; the daemons' logs are printed.
     pub async fn start(options: &FleetOptions) -> Self {
+        Self::start_with(options, |_| {}).await
+    }
+
+    /// The same, on devices of this class.
+    ///
+    /// # Panics
+    /// As [`Fleet::start`].
+    pub async fn start_on(device_class: &str, options: &FleetOptions) -> Self {
+        Self::start_with(options, |config| {
+            config["pool_managerd"]["allow_cpu_ci"] = json!(device_class == CPU_CI);
+            config["pool_managerd"]["pools"][0]["device_class"] = json!(device_class);
+        })
+        .await
+    }
+
+    /// The same on the CPU, after `change` has been made to the config.
+    ///
+    /// # Panics
+    /// As [`Fleet::start`].
+    pub async fn start_with(options: &FleetOptions, change: impl FnOnce(&mut Value)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        write_config(dir.path(), options);
+        let mut config = config(dir.path(), options);
+        change(&mut config);
+        fs::write(dir.path().join("llama-orch.yaml"), config.to_string()).expect("a config file");
         let orchestratord = spawn("orchestratord", dir.path(), &["--bind", "127.0.0.1:0"]);
         let address = address_of("orchestratord", dir.path());
         let base = format!("http://{address}");
@@ -201,9 +226,9 @@ impl Drop for Fleet {
     }
 }
 
-fn write_config(dir: &Path, options: &FleetOptions) {
+fn config(dir: &Path, options: &FleetOptions) -> Value {
     // JSON is YAML, and it quotes paths by itself.
-    let config = json!({
+    json!({
         "orchestratord": { "data_dir": dir, "auth": { "open_on_loopback": true } },
         "pool_managerd": {
             "data_dir": dir,
@@ -215,7 +240,7 @@ fn write_config(dir: &Path, options: &FleetOptions) {
                 "engine": "llamacpp",
                 "model": format!("file:{}", options.model.display()),
                 "aliases": ["e2e"],
-                "device_class": "cpu-ci",
+                "device_class": CPU_CI,
                 "ctx": options.ctx,
                 "slots": options.slots,
                 "threads": 1,
@@ -223,8 +248,7 @@ fn write_config(dir: &Path, options: &FleetOptions) {
                 "restart": { "backoff": { "min": "100ms", "max": "1s" } },
             }],
         },
-    });
-    fs::write(dir.join("llama-orch.yaml"), config.to_string()).expect("the config is written");
+    })
 }
 
 fn spawn(name: &str, dir: &Path, arguments: &[&str]) -> Child {

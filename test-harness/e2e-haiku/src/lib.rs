@@ -9,9 +9,11 @@
 //! Not here: faults that reality will not give on demand (fake-engine), and load.
 
 pub mod fleet;
+pub mod genuine;
 pub mod models;
 pub mod processes;
 pub mod programs;
 pub mod tasks;
+pub mod wish;
 
 pub use fleet::{Fleet, FleetOptions};

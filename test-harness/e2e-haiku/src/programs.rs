@@ -33,17 +33,29 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
-/// The real `llama-server`: the one named by `LLORCH_TEST_LLAMA_SERVER`, else provisioned by
-/// pool-managerd into the user's cache, once per test process.
+/// The variable that demands a real engine and leaves no time to build one.
+pub const REQUIRED: &str = "REQUIRE_REAL_LLAMA";
+
+/// The variable that names the real engine.
+pub const LLAMA_SERVER: &str = "LLORCH_TEST_LLAMA_SERVER";
+
+/// The real `llama-server`: the one named by [`LLAMA_SERVER`], else provisioned by pool-managerd
+/// into the user's cache, once per test process. With [`REQUIRED`] it must be named.
 ///
 /// # Panics
 /// When there is none and none can be built; the agent's own words say why.
+// spec: OC-TEST-7333
 #[must_use]
 pub fn llama_server() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| match std::env::var_os("LLORCH_TEST_LLAMA_SERVER") {
-        Some(path) => PathBuf::from(path),
-        None => provision(),
+    PATH.get_or_init(|| {
+        let named = std::env::var_os(LLAMA_SERVER);
+        let required = std::env::var_os(REQUIRED).is_some_and(|value| value == "1");
+        assert!(
+            named.is_some() || !required,
+            "{REQUIRED}=1, but {LLAMA_SERVER} names no llama-server"
+        );
+        named.map_or_else(provision, PathBuf::from)
     })
 }
 

@@ -56,6 +56,15 @@ pub(crate) fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("plain data always serialises")
 }
 
+/// `template` with every `${name}` replaced by its value.
+pub(crate) fn filled(template: &str, values: &[(&str, String)]) -> String {
+    let mut text = template.to_owned();
+    for (name, value) in values {
+        text = text.replace(&format!("${{{name}}}"), value);
+    }
+    text
+}
+
 /// An opaque identifier of `digits` hexadecimal digits, a different one every time.
 pub(crate) fn unique_hex(digits: usize) -> String {
     use std::sync::atomic::{AtomicU64, Ordering};

@@ -7,8 +7,10 @@
 //!
 //! Not here: what is generated (`engine`) and what frames look like (`dialect`).
 
+mod ending;
 mod faults;
 mod framing;
+mod leaving;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +19,10 @@ use tokio::sync::{mpsc, watch};
 
 use crate::answer::{Answer, LAST_CHUNK, chunk};
 use crate::dialect::{Asked, Voice};
-use crate::engine::decode::{self, Control};
-use crate::engine::job::{Counts, End, Job, OnLeave, Step};
+use crate::engine::decode;
+use crate::engine::job::{Counts, End, Job, Step};
 use crate::engine::plan::{Place, Plan};
+use crate::engine::signals::Control;
 use crate::engine::{Engine, Phase};
 use crate::flow::Delta;
 use crate::log::Event;
@@ -150,11 +153,14 @@ impl Conversation<'_> {
     }
 
     async fn stream(&mut self, steps: &mut mpsc::UnboundedReceiver<Step>) -> Result<After, Halted> {
-        if self.voice.opens_early() || self.is_due(0) {
+        if self.voice.opens_early() {
             self.open().await?;
         }
         loop {
             match self.next(steps).await? {
+                // A late head is not written before an error that comes first.
+                Step::Prefilled if self.fails_first() => self.befall(0).await?,
+                Step::Prefilled if self.is_due(0) => self.open().await?,
                 Step::Prefilled => {}
                 Step::Token(delta, counts) => {
                     self.open().await?;
@@ -193,11 +199,16 @@ impl Conversation<'_> {
 
     /// The next step, unless the client leaves or the server is cut off before it.
     async fn next(&mut self, steps: &mut mpsc::UnboundedReceiver<Step>) -> Result<Step, Halted> {
-        tokio::select! {
-            biased;
-            gone = self.wire.gone() => Err(Halted::Gone(gone)),
-            () = self.engine.cut.cancelled() => Err(Halted::Cut),
-            step = next_or_never(steps) => Ok(step),
+        loop {
+            let ping = self.job.ping.filter(|_| self.body_at.is_some());
+            tokio::select! {
+                biased;
+                gone = self.wire.gone() => return Err(Halted::Gone(gone)),
+                () = self.engine.cut.cancelled() => return Err(Halted::Cut),
+                step = next_or_never(steps) => return Ok(step),
+                () = after(ping) => {}
+            }
+            self.send(&chunk(self.voice.hex(), b":\n\n")).await?;
         }
     }
 
@@ -261,63 +272,6 @@ impl Conversation<'_> {
             (delta, counts)
         });
         joined.into_iter().collect()
-    }
-
-    async fn end(&mut self, delta: Delta, end: &End) -> Result<(), Halted> {
-        let mut delta = delta;
-        let ending = self.plan.ending.take();
-        let is_split = self.is_due(delta.count) || ending.is_some();
-        if is_split && !delta.ids.is_empty() {
-            self.untold.push((std::mem::take(&mut delta), end.counts));
-            self.tell_tokens().await?;
-            delta.count = end.counts.completion_tokens;
-        }
-        match ending {
-            Some(Fault::MissingEnd) if !self.voice.has_end_frame() => return Err(Halted::Cut),
-            Some(Fault::MissingEnd) => {}
-            Some(Fault::DoneOnly) => self.send_data("[DONE]").await?,
-            Some(Fault::LateEnd { ms }) => {
-                self.pause(Some(Duration::from_millis(ms))).await?;
-                self.send_last(&delta, end).await?;
-            }
-            Some(Fault::DoubleEnd) => {
-                self.send_last(&delta, end).await?;
-                self.send_last(&Delta::default(), end).await?;
-            }
-            Some(Fault::TokensAfterEnd { tokens }) => {
-                self.send_last(&delta, end).await?;
-                self.send_late_tokens(tokens, end).await?;
-            }
-            _ => self.send_last(&delta, end).await?,
-        }
-        self.send(LAST_CHUNK).await?;
-        self.finished(end);
-        Ok(())
-    }
-
-    async fn send_last(&mut self, delta: &Delta, end: &End) -> Result<(), Halted> {
-        let mut bytes = Vec::new();
-        for data in self.voice.last(delta, end) {
-            bytes.extend(self.chunked(&data));
-        }
-        self.send(&bytes).await?;
-        self.engine.note_result();
-        if !delta.ids.is_empty() {
-            self.note_token(delta.count, delta.text.clone());
-        }
-        match self.voice.done() {
-            Some(done) => self.send_data(done).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn send_late_tokens(&mut self, tokens: u32, end: &End) -> Result<(), Halted> {
-        for late in 1..=tokens {
-            let delta = faults::late_token(end.counts.completion_tokens + late);
-            self.untold.push((delta, end.counts));
-            self.tell_tokens().await?;
-        }
-        Ok(())
     }
 
     /// Tells an error, in the stream if it has begun.
@@ -394,7 +348,7 @@ impl Conversation<'_> {
             .enumerate()
             .filter_map(|(index, (place, _))| {
                 let at = position(place)?;
-                (at >= sent && at < sent + len).then_some((at, index))
+                (at >= sent && at <= sent + len).then_some((at, index))
             });
         let (at, index) = due.min()?;
         Some((at, self.plan.placed.remove(index).1))
@@ -420,58 +374,6 @@ impl Conversation<'_> {
     fn steer(&self, control: Control) {
         self.control.send_replace(control);
     }
-
-    /// The client is gone: the generation goes its own way from here.
-    fn leave(self, how: Gone) {
-        self.engine.log.note(Event::DisconnectSeen {
-            request: self.request,
-            by_reset: how == Gone::Reset,
-        });
-        let wait = match (self.plan.hold_after_leave, self.job.on_leave) {
-            (Some(hold), _) => {
-                self.steer(Control::Linger);
-                Some((hold, false))
-            }
-            (None, OnLeave::AbortWhenQuiet(span)) => {
-                self.steer(Control::Run);
-                Some((span, true))
-            }
-            (None, OnLeave::Abort) => {
-                self.steer(Control::Abort);
-                None
-            }
-            (None, OnLeave::Continue) => {
-                self.steer(Control::Run);
-                None
-            }
-        };
-        if let Some((span, when_quiet)) = wait {
-            self.abort_later(span, when_quiet);
-        }
-    }
-
-    fn abort_later(self, span: Duration, when_quiet: bool) {
-        let engine = Arc::clone(self.engine);
-        let dead = engine.dead.clone();
-        let control = self.control;
-        let aborting = async move {
-            let waited = async {
-                if when_quiet {
-                    engine.quiet_for(span).await;
-                } else {
-                    tokio::time::sleep(span).await;
-                }
-            };
-            tokio::select! {
-                () = control.closed() => {}
-                () = waited => {
-                    control.send_replace(Control::Abort);
-                }
-            }
-        };
-        let tasks = self.engine.tasks.clone();
-        tasks.spawn(async move { dead.run_until_cancelled(aborting).await });
-    }
 }
 
 /// The next step. A generation that ends without a word, as one that was dropped does, is as silent
@@ -479,6 +381,14 @@ impl Conversation<'_> {
 async fn next_or_never(steps: &mut mpsc::UnboundedReceiver<Step>) -> Step {
     match steps.recv().await {
         Some(step) => step,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns after `span`, or never.
+async fn after(span: Option<Duration>) {
+    match span {
+        Some(span) => tokio::time::sleep(span).await,
         None => std::future::pending().await,
     }
 }

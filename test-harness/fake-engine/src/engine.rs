@@ -1,23 +1,25 @@
 //! The part that computes: slots, queue, cache, pace, and the tokens of each generation.
 //!
 //! One state behind one lock, held only for moments and never across a wait. A generation is a task
-//! of its own (`decode`), so that it can outlive the connection that asked for it, as it does in the
-//! real engines.
+//! of its own (`decode`), so that it can outlive the connection that asked for it, as it does in
+//! the real engines.
 //!
 //! Not here: HTTP and frames (`conversation`, `dialect`), the process (`server`).
 
 pub(crate) mod cache;
 pub(crate) mod counters;
 pub(crate) mod decode;
+pub(crate) mod hold;
 pub(crate) mod job;
 pub(crate) mod plan;
 pub(crate) mod repository;
+pub(crate) mod signals;
 pub(crate) mod slots;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,7 +32,7 @@ use cache::PrefixCache;
 use counters::Counters;
 use plan::Plan;
 use repository::{NotLoaded, Repository, State as ModelState};
-use slots::{Slot, Slots, Want};
+use slots::{Slot, Slots};
 
 const UNPOISONED: &str = "nothing panics while it holds the lock";
 
@@ -263,63 +265,6 @@ impl Engine {
         }
     }
 
-    /// Waits for a slot. Dropping the wait gives up the place in the queue.
-    pub(crate) async fn acquire(self: &Arc<Self>, request: u64, want: Want) -> SlotHold {
-        let (grant, granted) = oneshot::channel();
-        self.state().slots.wait(request, want, grant);
-        self.grant_free_slots();
-        granted
-            .await
-            .expect("a waiter is only forgotten once its wait was dropped")
-    }
-
-    fn grant_free_slots(self: &Arc<Self>) {
-        let granted = {
-            let mut state = self.state();
-            let State { slots, cache, .. } = &mut *state;
-            let mut granted = Vec::new();
-            let high_water = slots.high_water();
-            while let Some((waiter, slot)) = slots.grant_next(cache) {
-                self.log.note(Event::SlotTaken {
-                    request: waiter.request,
-                    slot,
-                    busy: slots.busy(),
-                    waiting: slots.waiting(),
-                });
-                granted.push((waiter, slot));
-            }
-            if slots.high_water() > high_water {
-                let busy = slots.high_water();
-                self.log.note(Event::HighWater { busy });
-            }
-            granted
-        };
-        for (waiter, slot) in granted {
-            let hold = SlotHold {
-                engine: Arc::clone(self),
-                request: waiter.request,
-                slot,
-                tokens: 0,
-            };
-            // A waiter that is gone by now drops its hold here, which frees the slot again.
-            drop(waiter.grant.send(hold));
-        }
-    }
-
-    fn free(self: &Arc<Self>, hold: &SlotHold) {
-        {
-            let mut state = self.state();
-            state.slots.free(hold.slot);
-            self.log.note(Event::SlotFreed {
-                request: hold.request,
-                slot: hold.slot,
-                tokens: hold.tokens,
-                busy: state.slots.busy(),
-            });
-        }
-        self.grant_free_slots();
-    }
-
     pub(crate) fn repository(&self) -> Repository {
         self.state().repository.clone()
     }
@@ -387,23 +332,6 @@ impl Drop for BusyConnection {
 pub(crate) enum Death {
     Kill,
     Exit(u8),
-}
-
-/// A slot in use; free again when dropped.
-#[derive(Debug)]
-pub(crate) struct SlotHold {
-    engine: Arc<Engine>,
-    pub(crate) request: u64,
-    pub(crate) slot: usize,
-    /// Tokens computed so far.
-    pub(crate) tokens: u32,
-}
-
-impl Drop for SlotHold {
-    fn drop(&mut self) {
-        let engine = Arc::clone(&self.engine);
-        engine.free(self);
-    }
 }
 
 pub(crate) fn unix_s() -> u64 {

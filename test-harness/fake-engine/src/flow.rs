@@ -171,7 +171,6 @@ mod tests {
             .collect()
     }
 
-    // spec: OC-ADAPT-5109
     #[test]
     fn a_cut_character_is_held_until_it_is_whole_or_hopeless() {
         let mut flow = Flow::new(Incomplete::Held, Vec::new());

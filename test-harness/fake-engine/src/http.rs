@@ -128,7 +128,21 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_parser_panic(bytes in any::<Vec<u8>>(), text in "[A-Z /.:0-9\r\n]{0,80}") {
+            for bytes in [bytes, [text.as_bytes(), b"\r\n\r\n"].concat()] {
+                if let Ok(Some((request, len))) = Request::head(&bytes) {
+                    prop_assert!(len <= bytes.len());
+                    prop_assert!(request.body_len().is_ok_and(|len| len <= BODY_BYTES_MAX) || request.body_len().is_err());
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_head_is_read_once_it_is_whole() {

@@ -232,6 +232,20 @@ mod tests {
     }
 
     #[test]
+    fn the_scripts_of_the_readme_can_be_followed() {
+        let readme = include_str!("../README.md");
+        let blocks = readme.split("```yaml\n").skip(1);
+        let scripts: Vec<&str> = blocks
+            .filter_map(|block| block.split("```").next())
+            .collect();
+        assert_eq!(scripts.len(), 2);
+        for text in scripts {
+            let script = Script::parse(text, Dialect::Triton).unwrap();
+            assert_ne!(script, Script::default());
+        }
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_with_the_fields_name() {
         for (text, name) in [
             ("sluts: 3", "sluts"),

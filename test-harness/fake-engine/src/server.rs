@@ -103,7 +103,7 @@ impl FakeEngine {
         let engine = Arc::new(Engine::new(dialect, script, log, mortality));
         let mut doors = vec![(socket, Door::Main)];
         doors.extend(metrics.map(|socket| (socket, Door::Metrics)));
-        spawn(&engine, live(Arc::clone(&engine), doors, address));
+        live(&engine, doors, address);
         Ok(Self {
             engine,
             address,
@@ -186,7 +186,9 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    socket.set_reuseaddr(true)?;
+    // A fixed port must be free again for the engine's next life. A free one must not be shared
+    // with another engine that does not listen yet, which this flag would allow.
+    socket.set_reuseaddr(address.port() != 0)?;
     socket.bind(address)?;
     Ok(socket)
 }
@@ -199,19 +201,25 @@ fn spawn(engine: &Arc<Engine>, task: impl Future<Output = ()> + Send + 'static) 
     });
 }
 
-/// Loads, then listens; llama.cpp the other way round.
-async fn live(engine: Arc<Engine>, doors: Vec<(TcpSocket, Door)>, address: SocketAddr) {
-    let load = Duration::from_millis(engine.script.start.load_ms);
+/// Loads, then listens; llama.cpp the other way round. What takes no time is done on return.
+fn live(engine: &Arc<Engine>, mut doors: Vec<(TcpSocket, Door)>, address: SocketAddr) {
     if engine.dialect == Dialect::Llamacpp {
-        listen(&engine, doors);
-        tokio::time::sleep(load).await;
-        loaded(&engine, address);
-    } else {
-        tokio::time::sleep(load).await;
-        if loaded(&engine, address) {
-            listen(&engine, doors);
-        }
+        listen(engine, std::mem::take(&mut doors));
     }
+    let load = Duration::from_millis(engine.script.start.load_ms);
+    let begin = move |engine: &Arc<Engine>| {
+        if loaded(engine, address) {
+            listen(engine, doors);
+        }
+    };
+    if load.is_zero() {
+        return begin(engine);
+    }
+    let loading = Arc::clone(engine);
+    spawn(engine, async move {
+        tokio::time::sleep(load).await;
+        begin(&loading);
+    });
 }
 
 /// Whether the model is there. If not, the engine says so and dies.
@@ -300,12 +308,13 @@ async fn next_request(
     wire: &mut Wire,
 ) -> Option<Result<crate::http::Request, NoRequest>> {
     let keeps_idle = matches!(engine.dialect, Dialect::Tgi | Dialect::Triton);
-    let was_idle = wire.is_idle();
+    // vLLM answers while it stops, though with errors.
+    let ends_idle = wire.is_idle() && engine.dialect != Dialect::Vllm;
     tokio::select! {
         biased;
         request = wire.request() => Some(request),
         () = engine.cut.cancelled() => None,
-        () = engine.draining.cancelled(), if was_idle => None,
+        () = engine.draining.cancelled(), if ends_idle => None,
         () = tokio::time::sleep(IDLE), if !keeps_idle => None,
     }
 }

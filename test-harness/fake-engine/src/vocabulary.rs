@@ -1,7 +1,7 @@
 //! The tokens of the tiny model that the real engines served when they were recorded.
 //!
-//! 512 entries: three specials, one per byte, and 253 merges. Token counts, token ids and the places
-//! where a character is cut in two are therefore those of the recordings.
+//! 512 entries: three specials, one per byte, and 253 merges. Token counts, token ids and the
+//! places where a character is cut in two are therefore those of the recordings.
 //!
 //! Not here: which tokens an answer has (`text`).
 
@@ -179,7 +179,17 @@ const fn byte_order() -> [u8; 256] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back_from_its_tokens(text in any::<String>(), words in "[ a-c\\n]{0,200}") {
+            prop_assert_eq!(detokenize(&tokenize(&text)), text.as_bytes());
+            prop_assert_eq!(detokenize(&tokenize(&words)), words.as_bytes());
+        }
+    }
 
     // spec: OC-TEST-7302
     #[test]

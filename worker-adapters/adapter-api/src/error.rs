@@ -21,14 +21,6 @@ pub enum FaultKind {
     EngineFailed,
 }
 
-impl FaultKind {
-    /// Whether the replica is to blame. Refusals and overload are not faults of a replica.
-    #[must_use]
-    pub const fn blames_replica(self) -> bool {
-        !matches!(self, Self::Rejected | Self::Overloaded)
-    }
-}
-
 /// A failure of one call to an engine, with the engine's own words kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdapterError {

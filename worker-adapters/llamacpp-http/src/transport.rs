@@ -103,7 +103,7 @@ impl Transport {
     }
 
     async fn accepted_stream(&self, request: RequestBuilder) -> Result<Response, AdapterError> {
-        let response = request.send().await.map_err(|error| self.unsent(&error))?;
+        let response = request.send().await.map_err(|error| self.unsent(error))?;
         let status = response.status().as_u16();
         if status == 200 && is_event_stream(&response) {
             return Ok(response);
@@ -123,7 +123,7 @@ impl Transport {
 
     async fn whole(&self, request: RequestBuilder, limit: usize) -> Result<Answer, AdapterError> {
         let answered = async {
-            let response = request.send().await.map_err(|error| self.unsent(&error))?;
+            let response = request.send().await.map_err(|error| self.unsent(error))?;
             let status = response.status().as_u16();
             let limit = if status == 200 {
                 limit
@@ -156,7 +156,7 @@ impl Transport {
     }
 
     /// A request that got no answer's head.
-    fn unsent(&self, error: &reqwest::Error) -> AdapterError {
+    fn unsent(&self, error: reqwest::Error) -> AdapterError {
         if error.is_connect() && error.is_timeout() {
             AdapterError::TimedOut {
                 what: "connection",
@@ -179,7 +179,7 @@ pub(crate) async fn next_bytes(response: &mut Response) -> Result<Option<Vec<u8>
     match response.chunk().await {
         Ok(bytes) => Ok(bytes.map(Into::into)),
         Err(error) => Err(AdapterError::CutOff {
-            reason: chain(&error),
+            reason: chain(error),
         }),
     }
 }
@@ -231,8 +231,10 @@ fn checked_base(base_url: &str) -> Result<String, ConfigError> {
     Ok(base_url.trim_end_matches('/').to_owned())
 }
 
-/// An error with its causes: the outermost one alone names only the address.
-fn chain(error: &dyn Error) -> String {
+/// An error with its causes, without the server's address: clients read it, and logs name the
+/// replica.
+fn chain(error: reqwest::Error) -> String {
+    let error = error.without_url();
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

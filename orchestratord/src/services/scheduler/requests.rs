@@ -14,6 +14,7 @@ use crate::services::book::Record;
 use crate::services::catalog;
 use crate::services::fleet::Fleet;
 use crate::services::narration;
+use crate::services::stream_log::{Place, Position};
 use crate::services::tasks::{NewTask, OpenStream, ReaderGuard, SubmitError, TaskError, TaskKey};
 use crate::services::wire::policy_name;
 use crate::telemetry::metrics::CancelReason;
@@ -51,8 +52,8 @@ impl Owner {
                 self.publish();
                 let _ = reply.send(answer);
             }
-            Command::Open { key, reply } => {
-                let _ = reply.send(self.open(&key, now));
+            Command::Open { key, resume, reply } => {
+                let _ = reply.send(self.open(&key, resume, now));
             }
             Command::Push { node, state, reply } => {
                 let answer = self.fleet.push(&node, *state, now).map(|events| {
@@ -191,18 +192,27 @@ impl Owner {
         Ok(())
     }
 
-    // spec: ORCH-3434
-    fn open(&mut self, key: &TaskKey, now: MonoTime) -> Result<OpenStream, TaskError> {
+    // spec: ORCH-3434, ORCH-3443
+    fn open(
+        &mut self,
+        key: &TaskKey,
+        resume: Option<Position>,
+        now: MonoTime,
+    ) -> Result<OpenStream, TaskError> {
         let (ticket, record) = self.find(key)?;
         let Some(log) = record.log.clone() else {
             let outcome = Box::new(record.status(None, now));
             return Err(TaskError::Expired { outcome });
         };
+        let place = match resume {
+            Some(position) => log.place(position)?,
+            None => Place::default(),
+        };
         if let Some(record) = self.book.get_mut(ticket) {
             record.readers += 1;
         }
         let guard = ReaderGuard::new(key.clone(), self.departures.0.clone());
-        Ok(OpenStream { log, guard })
+        Ok(OpenStream { log, place, guard })
     }
 
     // spec: ORCH-3426, ORCH-3427

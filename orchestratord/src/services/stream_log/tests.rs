@@ -214,6 +214,19 @@ async fn a_full_log_takes_no_text_but_still_ends() {
     assert_eq!(seen[2].name, "end");
 }
 
+// spec: ORCH-3436
+#[tokio::test]
+async fn many_small_frames_count_with_what_each_costs_besides_its_bytes() {
+    let log = log(LOG_BYTES_MAX);
+    for _ in 0..100 {
+        log.append_token("x").unwrap();
+    }
+    log.seal(end(FinishReason::Length)).unwrap();
+    let encoded = read_all(&log, Place::default()).await.len();
+    let entries = 100 * (size_of::<Bytes>() + size_of::<TokenMark>());
+    assert!(log.bytes() > encoded + entries, "{}", log.bytes());
+}
+
 // spec: ORCH-3401, ORCH-3410
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_that_come_at_any_time_see_the_same_bytes() {

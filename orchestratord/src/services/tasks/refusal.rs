@@ -8,6 +8,8 @@ use contracts_api_types::task::TaskStatus;
 use orchestrator_core::engine::Engine;
 use uuid::Uuid;
 
+use crate::services::stream_log::ForeignPosition;
+
 /// Why a task was not admitted.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SubmitError {
@@ -126,6 +128,9 @@ pub enum TaskError {
         /// How it ended.
         outcome: Box<TaskStatus>,
     },
+    /// INVALID_PARAMS: the place to resume from is not in this stream.
+    #[error("`Last-Event-ID` cannot be resumed from: {0}")]
+    BadResume(#[from] ForeignPosition),
     /// POOL_UNAVAILABLE: the daemon is going down.
     #[error("this server is stopping; try again later")]
     Stopping,

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Conversation, Halted};
+use super::{Conversation, Halted, after};
 use crate::answer::{Answer, LAST_CHUNK, chunk, head};
 use crate::dialect::Dialect;
-use crate::engine::decode::Control;
 use crate::engine::job::Counts;
 use crate::engine::plan::Place;
+use crate::engine::signals::Control;
 use crate::engine::{Death, Freeze, Phase};
 use crate::flow::Delta;
 use crate::log::Event;
@@ -21,6 +21,17 @@ impl Conversation<'_> {
     pub(super) fn is_due(&self, count: u32) -> bool {
         let due = |place: &Place| matches!(place, Place::Token(token) if *token <= count);
         self.plan.placed.iter().any(|(place, _)| due(place))
+    }
+
+    /// Whether an error comes before the first token.
+    pub(super) fn fails_first(&self) -> bool {
+        let first = |place: &Place, fault: &Fault| {
+            *place == Place::Token(0) && matches!(fault, Fault::ErrorFrame { .. })
+        };
+        self.plan
+            .placed
+            .iter()
+            .any(|(place, fault)| first(place, fault))
     }
 
     /// Lets everything happen that is due up to token `count`.
@@ -92,16 +103,10 @@ impl Conversation<'_> {
     /// Computes and writes nothing, for so long or until the client leaves.
     pub(super) async fn pause(&mut self, span: Option<Duration>) -> Result<(), Halted> {
         self.steer(Control::Halt);
-        let over = async {
-            match span {
-                Some(span) => tokio::time::sleep(span).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             gone = self.wire.gone() => return Err(Halted::Gone(gone)),
             () = self.engine.cut.cancelled() => return Err(Halted::Cut),
-            () = over => {}
+            () = after(span) => {}
         }
         self.steer(Control::Run);
         Ok(())

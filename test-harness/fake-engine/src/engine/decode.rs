@@ -3,42 +3,22 @@
 //! Runs as a task of its own. The conversation that asked steers it by [`Control`] and may be gone
 //! before it ends.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::Engine;
+use super::hold::SlotHold;
 use super::job::{Counts, End, Job, Reason, Step};
 use super::plan::Plan;
+use super::signals::{Control, Interrupt, Signals};
 use super::slots::Want;
-use super::{Engine, Freeze, SlotHold};
 use crate::flow::{Delta, Flow};
 use crate::log::Event;
 use crate::text::{Ask, Token, Tokens, mixed};
 use crate::vocabulary::{EOS, TokenId};
-
-/// What the conversation wants of its generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Control {
-    /// Go on.
-    Run,
-    /// Compute nothing until told to.
-    Halt,
-    /// Go on, and keep the slot even when done.
-    Linger,
-    /// Give up.
-    Abort,
-}
-
-/// Why a generation is computed no further.
-enum Interrupt {
-    Aborted,
-    AllAborted,
-    Failed(String),
-    Dropped,
-}
 
 pub(crate) struct Decode {
     engine: Arc<Engine>,
@@ -109,6 +89,7 @@ impl Decode {
             queued: began.elapsed(),
             ..Counts::default()
         };
+        self.signals.join_batch();
         self.prefill(&mut counts).await?;
         let ended = self.decode(&mut hold, &mut counts).await;
         *tokens = hold.tokens;
@@ -315,91 +296,5 @@ fn span_of(tokens: u32, per_s: u32) -> Duration {
     match per_s {
         0 => Duration::ZERO,
         rate => Duration::from_secs_f64(f64::from(tokens) / f64::from(rate)),
-    }
-}
-
-/// Everything that can come between a generation and its next token.
-struct Signals {
-    control: watch::Receiver<Control>,
-    freeze: watch::Receiver<Freeze>,
-    batch_failure: watch::Receiver<(u64, String)>,
-    failures_before: u64,
-    abort_all: tokio_util::sync::CancellationToken,
-}
-
-impl Signals {
-    fn new(engine: &Engine, control: watch::Receiver<Control>) -> Self {
-        let batch_failure = engine.batch_failure.subscribe();
-        let failures_before = batch_failure.borrow().0;
-        Self {
-            control,
-            freeze: engine.freeze.subscribe(),
-            batch_failure,
-            failures_before,
-            abort_all: engine.abort_all.clone(),
-        }
-    }
-
-    /// Carries out `work`, but not while halted or frozen, and not past an interrupt.
-    async fn unless_interrupted<T>(
-        &mut self,
-        request: u64,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Interrupt> {
-        let mut work = pin!(work);
-        loop {
-            let runs = self.check(request)?;
-            tokio::select! {
-                biased;
-                () = self.changed() => {}
-                done = &mut work, if runs => return Ok(done),
-            }
-        }
-    }
-
-    /// Whether work may go on now.
-    fn check(&self, request: u64) -> Result<bool, Interrupt> {
-        let freeze = *self.freeze.borrow();
-        if freeze.below > request {
-            return if freeze.is_dropped {
-                Err(Interrupt::Dropped)
-            } else {
-                Ok(false)
-            };
-        }
-        let failure = self.batch_failure.borrow();
-        if failure.0 > self.failures_before {
-            return Err(Interrupt::Failed(failure.1.clone()));
-        }
-        if self.abort_all.is_cancelled() {
-            return Err(Interrupt::AllAborted);
-        }
-        match *self.control.borrow() {
-            Control::Abort => Err(Interrupt::Aborted),
-            Control::Halt => Ok(false),
-            Control::Run | Control::Linger => Ok(true),
-        }
-    }
-
-    async fn changed(&mut self) {
-        let control = async {
-            if self.control.changed().await.is_err() {
-                // The conversation is over and left the generation to itself.
-                std::future::pending::<()>().await;
-            }
-        };
-        let aborted = async {
-            if self.abort_all.is_cancelled() {
-                std::future::pending::<()>().await;
-            }
-            self.abort_all.cancelled().await;
-        };
-        tokio::select! {
-            () = control => {}
-            // These senders live as long as the engine, which this task keeps alive.
-            _ = self.freeze.changed() => {}
-            _ = self.batch_failure.changed() => {}
-            () = aborted => {}
-        }
     }
 }

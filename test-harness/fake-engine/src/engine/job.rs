@@ -27,6 +27,9 @@ pub(crate) struct Job {
     pub(crate) on_leave: OnLeave,
     pub(crate) incomplete: Incomplete,
     pub(crate) slot_params: Arc<str>,
+    /// After how much silence a stream gets a comment, which the server sends whether or not
+    /// anything is computed.
+    pub(crate) ping: Option<Duration>,
 }
 
 /// What becomes of the generation when its client leaves.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::SlotHold;
 use super::cache::PrefixCache;
+use super::hold::SlotHold;
 use crate::vocabulary::TokenId;
 
 /// One place for a generation. Numbers are those of the last generation in it.

@@ -61,7 +61,7 @@ pub enum Fault {
     Fin,
     /// The connection is reset.
     Rst,
-    /// Bytes that do not belong there, and then the stream goes on.
+    /// Bytes that do not belong there, and then the stream goes on. Only streams have it.
     Garbage(Garbage),
     /// The engine's own error, in mid-stream of a 200.
     ErrorFrame {

@@ -158,6 +158,35 @@ async fn silence_ends_a_generation_before_its_head_before_its_first_token_and_af
     }
 }
 
+#[tokio::test]
+async fn clients_read_what_broke_and_not_where_the_server_listens() {
+    let (adapter, running) = server(|replay| {
+        replay.raw("POST /completion", "", Then::Cut);
+        replay.stream([FRAME], Then::Cut);
+    })
+    .await;
+    let port = running.base_url.rsplit(':').next().unwrap().to_owned();
+    let mut errors = Vec::new();
+    for _ in 0..2 {
+        errors.push(generate(&adapter).await.1.unwrap_err());
+    }
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let nobody = crate::adapter(format!("http://{address}"));
+    errors.push(nobody.health().await.unwrap_err());
+    let kinds: Vec<_> = errors.iter().map(AdapterError::kind).collect();
+    let kinds_wanted = [FaultKind::CutOff, FaultKind::CutOff, FaultKind::Unreachable];
+    assert_eq!(kinds, kinds_wanted);
+    for error in errors {
+        let text = error.to_string();
+        let shown = [port.as_str(), &address.port().to_string(), "127.0.0.1"]
+            .iter()
+            .any(|part| text.contains(part));
+        assert!(!shown, "{text}");
+    }
+}
+
 // spec: ORCH-3017, OC-ADAPT-5124
 #[tokio::test]
 async fn dropping_the_stream_closes_the_connection() {

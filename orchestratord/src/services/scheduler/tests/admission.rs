@@ -224,6 +224,56 @@ async fn a_replica_that_comes_after_the_deadline_is_too_late() {
     house.submit(task(1)).await;
 }
 
+// spec: ORCH-2007
+#[tokio::test(start_paused = true)]
+async fn every_answer_to_come_back_later_is_counted() {
+    let house = House::with(&[("w", 1)]).await;
+    let _hung = house.worker("w").script();
+    // They all ask before the owner gets a turn, and its channel holds 1,024.
+    let asks: Vec<_> = (1..=1_200)
+        .map(|number| {
+            let tasks = house.services.tasks.clone();
+            tokio::spawn(async move { tasks.submit(task(number)).await })
+        })
+        .collect();
+    let (mut overloaded, mut full) = (0, 0);
+    for ask in asks {
+        match ask.await.unwrap() {
+            Err(SubmitError::Overloaded { .. }) => overloaded += 1,
+            Err(SubmitError::QueueFull { .. }) => full += 1,
+            other => assert!(other.is_ok(), "{other:?}"),
+        }
+    }
+    assert!(overloaded > 0 && full > 0, "{overloaded} and {full}");
+    let both = (overloaded + full).to_string();
+    assert!(house.counts(
+        "admission_backpressure_events_total",
+        "policy=\"reject\"",
+        &both
+    ));
+}
+
+// spec: ORCH-3461
+#[tokio::test(start_paused = true)]
+async fn what_fits_no_prompt_at_all_is_refused_without_a_tokenizer() {
+    let mut house = House::empty(&[("w", 1)], RETENTION);
+    house
+        .push(vec![pool("p", 1, vec![starting("w", 1, 1_000)])])
+        .await;
+    let of = |number, max_tokens| NewTask {
+        max_tokens,
+        ..task(number)
+    };
+    for max_tokens in [64, u32::MAX] {
+        check_field(
+            refused(&house, of(1, max_tokens)).await,
+            "max_tokens",
+            "the context of 64 has to hold the prompt too",
+        );
+    }
+    house.submit(of(2, 63)).await;
+}
+
 // spec: ORCH-3437
 #[tokio::test(start_paused = true)]
 async fn a_planned_stop_admits_nothing_and_lets_what_runs_end() {
@@ -235,6 +285,8 @@ async fn a_planned_stop_admits_nothing_and_lets_what_runs_end() {
         refused(&house, task(2)).await,
         SubmitError::Stopping { .. }
     ));
+    // A repeat admits nothing: its client asks for the answer that it has not got.
+    assert_eq!(house.submit(task(1)).await, id);
     assert_eq!(house.services.nodes.readiness(), Err(NotReady::Stopping));
     script.text("one");
     script.done();
@@ -251,7 +303,7 @@ async fn a_halt_cancels_generations_and_ends_no_task() {
     let open = house
         .services
         .tasks
-        .open_stream(&super::house::tenant(), id)
+        .open_stream(&super::house::tenant(), id, None)
         .await
         .unwrap();
     house

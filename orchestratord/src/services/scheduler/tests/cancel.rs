@@ -6,7 +6,8 @@ use contracts_api_types::kind::OnDisconnect;
 use contracts_api_types::task::TaskState;
 
 use super::house::{House, bytes_of, data, frames, names, task, tenant, text};
-use crate::services::tasks::NewTask;
+use crate::services::stream_log::parse_resume;
+use crate::services::tasks::{NewTask, TaskError};
 
 fn cancel_on_disconnect(number: u128) -> NewTask {
     NewTask {
@@ -29,7 +30,7 @@ async fn no_token_follows_a_cancel_of_a_running_task() {
     let open = house
         .services
         .tasks
-        .open_stream(&tenant(), id)
+        .open_stream(&tenant(), id, None)
         .await
         .unwrap();
     assert!(open.log.is_sealed(), "the log is sealed before the answer");
@@ -117,13 +118,13 @@ async fn the_last_reader_that_leaves_cancels_a_task_that_asked_for_it() {
     let one = house
         .services
         .tasks
-        .open_stream(&tenant(), id)
+        .open_stream(&tenant(), id, None)
         .await
         .unwrap();
     let two = house
         .services
         .tasks
-        .open_stream(&tenant(), id)
+        .open_stream(&tenant(), id, None)
         .await
         .unwrap();
     script.text("one");
@@ -138,6 +139,24 @@ async fn the_last_reader_that_leaves_cancels_a_task_that_asked_for_it() {
     assert!(house.counts("tasks_canceled_total", "reason=\"disconnect\"", "1"));
 }
 
+// spec: ORCH-3427, ORCH-3443
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_was_refused_cancels_nothing_by_leaving() {
+    let house = House::with(&[("w", 1)]).await;
+    let script = house.worker("w").script();
+    let id = house.submit(cancel_on_disconnect(1)).await;
+    script.text("one");
+    house
+        .until_status(id, |status| status.first_token_ms.is_some())
+        .await;
+    let beyond = parse_resume("7-70-0000000000000000").unwrap();
+    let tasks = &house.services.tasks;
+    let refused = tasks.open_stream(&tenant(), id, Some(beyond)).await;
+    assert!(matches!(refused, Err(TaskError::BadResume(_))));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(house.status(id).await.state, TaskState::Running);
+}
+
 // spec: ORCH-3426
 #[tokio::test(start_paused = true)]
 async fn a_task_that_did_not_ask_for_it_goes_on_without_readers() {
@@ -148,7 +167,7 @@ async fn a_task_that_did_not_ask_for_it_goes_on_without_readers() {
         house
             .services
             .tasks
-            .open_stream(&tenant(), id)
+            .open_stream(&tenant(), id, None)
             .await
             .unwrap(),
     );

@@ -130,7 +130,7 @@ impl House {
         let open = self
             .services
             .tasks
-            .open_stream(&tenant(), task)
+            .open_stream(&tenant(), task, None)
             .await
             .unwrap();
         frames(&bytes_of(open.log).await)

@@ -1,5 +1,6 @@
 //! What is kept of ended tasks, and for how long.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use contracts_api_types::task::TaskState;
@@ -18,7 +19,7 @@ async fn opened(house: &House, id: uuid::Uuid) -> Result<(), TaskError> {
     house
         .services
         .tasks
-        .open_stream(&tenant(), id)
+        .open_stream(&tenant(), id, None)
         .await
         .map(|_| ())
 }
@@ -75,7 +76,7 @@ async fn the_oldest_tokens_go_when_they_take_too_much_room() {
     let open = house
         .services
         .tasks
-        .open_stream(&tenant(), first)
+        .open_stream(&tenant(), first, None)
         .await
         .unwrap();
     let one = open.log.bytes() as u64;
@@ -93,6 +94,24 @@ async fn the_oldest_tokens_go_when_they_take_too_much_room() {
         Err(TaskError::Expired { .. })
     ));
     assert_eq!(opened(&house, ids[1]).await, Ok(()));
+}
+
+// spec: ORCH-3436
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_is_kept_keeps_no_worker() {
+    let mut house = House::with(&[("w", 1)]).await;
+    let worker = Arc::clone(house.worker("w"));
+    run(&house, 1).await;
+    house.until_load(0, 0).await;
+    // The attempt itself lets go of its worker just after it has reported its end.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let holders = Arc::strong_count(&worker);
+    for start in 2..5 {
+        house
+            .push(vec![pool("p", 1, vec![ready("w", start)])])
+            .await;
+        assert_eq!(Arc::strong_count(&worker), holders, "start {start}");
+    }
 }
 
 // spec: ORCH-3492

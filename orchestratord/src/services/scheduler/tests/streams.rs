@@ -68,7 +68,7 @@ async fn readers_see_the_same_bytes_whenever_they_come() {
     let early = house
         .services
         .tasks
-        .open_stream(&tenant(), id)
+        .open_stream(&tenant(), id, None)
         .await
         .unwrap();
     script.text("one");
@@ -78,7 +78,7 @@ async fn readers_see_the_same_bytes_whenever_they_come() {
     let middle = house
         .services
         .tasks
-        .open_stream(&tenant(), id)
+        .open_stream(&tenant(), id, None)
         .await
         .unwrap();
     script.text(" two");
@@ -87,7 +87,7 @@ async fn readers_see_the_same_bytes_whenever_they_come() {
     let late = house
         .services
         .tasks
-        .open_stream(&tenant(), id)
+        .open_stream(&tenant(), id, None)
         .await
         .unwrap();
     assert_eq!(early, middle);
@@ -145,7 +145,7 @@ async fn a_task_of_another_tenant_is_unknown_and_its_id_is_free() {
         house
             .services
             .tasks
-            .open_stream(&stranger, id)
+            .open_stream(&stranger, id, None)
             .await
             .is_err()
     );

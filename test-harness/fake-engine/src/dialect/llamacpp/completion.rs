@@ -15,8 +15,11 @@ use crate::flow::{Delta, Incomplete};
 use crate::http::Request;
 use crate::vocabulary::{self, TokenId};
 
-/// How long nothing may happen in the server until it looks whether a waiting client is still there.
+/// How long nothing may happen in the server until it looks whether a client is still there.
 const LEAVE_POLL: Duration = Duration::from_secs(1);
+
+const NOT_A_PROMPT: &str = "\"prompt\" elements must be a string, a list of tokens, a JSON object \
+                            containing a prompt string, or a list of mixed strings & tokens.";
 
 pub(super) fn asked(engine: &Engine, request: &Request) -> Result<Asked, Answer> {
     let talk = Talk::new(request);
@@ -26,7 +29,7 @@ pub(super) fn asked(engine: &Engine, request: &Request) -> Result<Asked, Answer>
         talk,
         model: quoted(&engine.script.model),
         prompt: quoted(&job.text),
-        settings: settings(&body, Shown::InAnswer),
+        settings: settings(&body, Shown::Answer),
         returns_tokens: body["return_tokens"] == true,
         times_tokens: body["timings_per_token"] == true,
     };
@@ -68,8 +71,20 @@ pub(super) fn job(engine: &Engine, body: &Value, talk: &Talk) -> Result<Job, Ans
             OnLeave::AbortWhenQuiet(LEAVE_POLL)
         },
         incomplete: Incomplete::Held,
-        slot_params: settings(body, Shown::InSlots).into(),
+        slot_params: settings(body, Shown::Slots).into(),
+        ping: Some(ping_seconds(body))
+            .filter(|seconds| *seconds > 0)
+            .map(Duration::from_secs),
     })
+}
+
+/// After how many seconds of silence a stream gets a comment; 0 for never.
+fn ping_seconds(body: &Value) -> u64 {
+    const DEFAULT: u64 = 30;
+    match &body["sse_ping_interval"] {
+        Value::Null => DEFAULT,
+        given => given.as_u64().unwrap_or(0),
+    }
 }
 
 fn prompt(body: &Value, talk: &Talk) -> Result<(String, Arc<[TokenId]>), Answer> {
@@ -77,15 +92,17 @@ fn prompt(body: &Value, talk: &Talk) -> Result<(String, Arc<[TokenId]>), Answer>
         Some(Value::String(text)) => Ok((text.clone(), vocabulary::tokenize(text).into())),
         Some(Value::Array(parts)) => {
             let number = |part: &Value| part.as_u64().and_then(|id| TokenId::try_from(id).ok());
-            let tokens = parts.iter().flat_map(|part| match (number(part), part.as_str()) {
-                (Some(id), _) => vec![id],
-                (None, text) => vocabulary::tokenize(text.unwrap_or_default()),
-            });
+            let tokens = parts
+                .iter()
+                .flat_map(|part| match (number(part), part.as_str()) {
+                    (Some(id), _) => vec![id],
+                    (None, text) => vocabulary::tokenize(text.unwrap_or_default()),
+                });
             let tokens: Arc<[TokenId]> = tokens.collect();
             let text = String::from_utf8_lossy(&vocabulary::detokenize(&tokens)).into_owned();
             Ok((text, tokens))
         }
-        Some(_) => Err(talk.invalid("\"prompt\" must be a string, an list of tokens, a list of mixed strings & tokens, or a list of prompts")),
+        Some(_) => Err(talk.invalid(NOT_A_PROMPT)),
         None => Err(talk.invalid("[json.exception.out_of_range.403] key 'prompt' not found")),
     }
 }

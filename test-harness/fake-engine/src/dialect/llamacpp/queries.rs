@@ -4,9 +4,8 @@ use serde_json::Value;
 
 use super::settings::{Shown, settings};
 use super::{BUILD, Talk};
-use crate::answer::{Answer, json, quoted, unique_hex};
+use crate::answer::{Answer, filled, json, quoted, unique_hex};
 use crate::engine::Engine;
-use crate::engine::counters::Counters;
 use crate::http::Request;
 use crate::vocabulary::{self, TokenId};
 
@@ -58,7 +57,7 @@ fn props(engine: &Engine) -> String {
          \"supports_tool_calls\":false,\"supports_tools\":false,\
          \"supports_typed_content\":false}},\"bos_token\":\"<s>\",\"eos_token\":\"</s>\",\
          \"build_info\":\"{BUILD}\",\"is_sleeping\":false,\"cors_proxy_enabled\":false}}",
-        settings(&Value::Null, Shown::InProps),
+        settings(&Value::Null, Shown::Props),
         script.ctx,
         script.slots,
         quoted(&script.model),
@@ -87,116 +86,29 @@ fn models(engine: &Engine) -> String {
 
 fn metrics(engine: &Engine) -> String {
     let now = engine.snapshot();
-    let Counters {
-        prompt_tokens,
-        cached_tokens,
-        prompt_s,
-        decoded_tokens,
-        decode_s,
-        busy_per_token,
-        longest,
-        ..
-    } = now.counters;
-    let computed = prompt_tokens - cached_tokens;
-    let rate = |amount: f64, of: f64| if of > 0.0 { amount / of } else { 0.0 };
-    let rows = [
-        (
-            "prompt_tokens_total",
-            "counter",
-            "Number of prompt tokens processed, excluding cached tokens",
-            computed as f64,
-        ),
-        (
-            "prompt_tokens_cached_total",
-            "counter",
-            "Number of prompt tokens reused from the cache",
-            cached_tokens as f64,
-        ),
-        (
-            "prompt_seconds_total",
-            "counter",
-            "Total time spent processing prompts",
-            prompt_s,
-        ),
-        (
-            "tokens_predicted_total",
-            "counter",
-            "Number of generation tokens processed",
-            decoded_tokens as f64,
-        ),
-        (
-            "tokens_predicted_seconds_total",
-            "counter",
-            "Total time spent generating tokens",
-            decode_s,
-        ),
-        (
-            "n_decode_total",
-            "counter",
-            "Total number of llama_decode() calls, excluding speculative decoding and multimodal decoding",
-            decoded_tokens as f64,
-        ),
-        (
-            "n_tokens_max",
-            "counter",
-            "Largest observed sequence length (prompt + generation)",
-            f64::from(longest),
-        ),
-        (
-            "spec_decode_num_draft_tokens_total",
-            "counter",
-            "Speculative: Total draft tokens generated",
-            0.0,
-        ),
-        (
-            "spec_decode_num_accepted_tokens_total",
-            "counter",
-            "Speculative: Total draft tokens accepted by the target model",
-            0.0,
-        ),
-        (
-            "spec_decode_num_drafts_total",
-            "counter",
-            "Speculative: Total speculative decoding verification steps",
-            0.0,
-        ),
-        (
-            "prompt_tokens_seconds",
-            "gauge",
-            "Average prompt throughput in tokens/s",
-            rate(computed as f64, prompt_s),
-        ),
-        (
-            "predicted_tokens_seconds",
-            "gauge",
-            "Average generation throughput in tokens/s",
-            rate(decoded_tokens as f64, decode_s),
-        ),
-        (
-            "requests_processing",
-            "gauge",
-            "Number of requests processing",
-            now.busy as f64,
-        ),
-        (
-            "requests_deferred",
-            "gauge",
-            "Number of requests deferred",
-            now.waiting as f64,
-        ),
-        (
-            "n_busy_slots_per_decode",
-            "gauge",
-            "Average number of busy slots per llama_decode() call",
-            rate(busy_per_token as f64, decoded_tokens as f64),
-        ),
-    ];
-    let lines = rows.map(|(name, kind, help, value)| {
-        format!(
-            "# HELP llamacpp:{name} {help}\n# TYPE llamacpp:{name} {kind}\nllamacpp:{name} {value}\n"
-        )
-    });
-    lines.concat()
+    let counters = &now.counters;
+    let computed = counters.prompt_tokens - counters.cached_tokens;
+    let rate = |amount: u64, of: f64| if of > 0.0 { amount as f64 / of } else { 0.0 };
+    let decoded = counters.decoded_tokens;
+    filled(
+        include_str!("metrics.txt"),
+        &[
+            ("computed", computed.to_string()),
+            ("cached", counters.cached_tokens.to_string()),
+            ("prompt_s", counters.prompt_s.to_string()),
+            ("decoded", decoded.to_string()),
+            ("decode_s", counters.decode_s.to_string()),
+            ("longest", counters.longest.to_string()),
+            ("prompt_rate", rate(computed, counters.prompt_s).to_string()),
+            ("decode_rate", rate(decoded, counters.decode_s).to_string()),
+            ("busy", now.busy.to_string()),
+            ("waiting", now.waiting.to_string()),
+            (
+                "busy_per_token",
+                rate(counters.busy_per_token, decoded as f64).to_string(),
+            ),
+        ],
+    )
 }
 
 fn tokenize(body: &Value, talk: &Talk) -> Answer {

@@ -1,4 +1,4 @@
-//! The generation settings as the server shows them: in every final frame, in `/props`, in `/slots`.
+//! The generation settings as the server shows them: in final frames, in `/props`, in `/slots`.
 
 use serde_json::Value;
 
@@ -8,9 +8,9 @@ pub(super) const RANDOM_SEED: u64 = u32::MAX as u64;
 /// Where the settings are shown. Not every place shows every setting.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shown {
-    InAnswer,
-    InSlots,
-    InProps,
+    Answer,
+    Slots,
+    Props,
 }
 
 /// The settings in the server's order, with their defaults. Numbers with a point are 32-bit floats.
@@ -82,7 +82,7 @@ const ONLY_IN_ANSWERS: [&str; 7] = [
 
 /// The settings of `request` as JSON.
 pub(super) fn settings(request: &Value, shown: Shown) -> String {
-    let visible = |name: &str| shown == Shown::InAnswer || !ONLY_IN_ANSWERS.contains(&name);
+    let visible = |name: &str| shown == Shown::Answer || !ONLY_IN_ANSWERS.contains(&name);
     let fields: Vec<String> = SETTINGS
         .iter()
         .filter(|(name, _)| visible(name))
@@ -95,7 +95,7 @@ fn value(request: &Value, name: &str, default: &str, shown: Shown) -> String {
     match name {
         "seed" => seed(request).to_string(),
         "max_tokens" | "n_predict" => n_predict(request).to_string(),
-        "reasoning_format" if shown == Shown::InProps => "\"none\"".to_owned(),
+        "reasoning_format" if shown == Shown::Props => "\"none\"".to_owned(),
         "logit_bias" if request["ignore_eos"] == true => r#"[{"bias":null,"token":1}]"#.to_owned(),
         "chat_format" | "reasoning_format" | "lora" | "logit_bias" => default.to_owned(),
         _ if is_float(default) => {

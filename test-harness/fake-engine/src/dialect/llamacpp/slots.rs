@@ -26,22 +26,28 @@ pub(super) fn list(engine: &Engine, request: &Request, talk: &Talk) -> Answer {
     talk.ok(&format!("[{}]", shown.join(",")))
 }
 
-/// A slot that was never used has no more to say than that.
+/// A slot that was never used has no more to say than that; an idle one tells of its last task.
 fn show(id: usize, slot: &Slot, ctx: u32) -> String {
-    let start = format!(
-        "{{\"id\":{id},\"n_ctx\":{ctx},\"speculative\":false,\"is_processing\":{}",
-        slot.is_busy
-    );
+    let is_busy = slot.is_busy;
+    let start =
+        format!("{{\"id\":{id},\"n_ctx\":{ctx},\"speculative\":false,\"is_processing\":{is_busy}");
     let Some(task) = slot.request else {
         return start + "}";
     };
-    let (decoded, remain) = if slot.is_busy {
-        (
-            slot.decoded,
-            i64::from(slot.max_tokens) - i64::from(slot.decoded),
-        )
+    let remain = i64::from(slot.max_tokens) - i64::from(slot.decoded);
+    let (held, processed, cached, decoded, remain) = if is_busy {
+        let processed = slot.prompt_tokens - slot.cached_tokens;
+        let held = slot.prompt_tokens + slot.decoded;
+        (held, processed, slot.cached_tokens, slot.decoded, remain)
     } else {
-        (0, -1)
+        // The last token was never computed on.
+        (
+            slot.prompt_tokens + slot.decoded.saturating_sub(1),
+            0,
+            0,
+            0,
+            -1,
+        )
     };
     let params = if slot.params.is_empty() {
         "{}"
@@ -49,12 +55,10 @@ fn show(id: usize, slot: &Slot, ctx: u32) -> String {
         &slot.params
     };
     format!(
-        "{start},\"id_task\":{task},\"n_prompt_tokens\":{},\"n_prompt_tokens_processed\":{},\
-         \"n_prompt_tokens_cache\":{},\"params\":{params},\"next_token\":[{{\"has_next_token\":true,\
+        "{start},\"id_task\":{task},\"n_prompt_tokens\":{held},\
+         \"n_prompt_tokens_processed\":{processed},\"n_prompt_tokens_cache\":{cached},\
+         \"params\":{params},\"next_token\":[{{\"has_next_token\":{is_busy},\
          \"has_new_line\":{},\"n_remain\":{remain},\"n_decoded\":{decoded}}}]}}",
-        slot.prompt_tokens + slot.decoded,
-        slot.prompt_tokens - slot.cached_tokens,
-        slot.cached_tokens,
         slot.has_new_line,
     )
 }

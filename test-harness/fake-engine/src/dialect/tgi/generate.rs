@@ -119,6 +119,7 @@ pub(super) fn plain_job(
             TgiBackend::Llamacpp => Incomplete::Shown,
         },
         slot_params: "".into(),
+        ping: None,
     }
 }
 

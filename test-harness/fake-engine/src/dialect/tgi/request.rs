@@ -90,7 +90,8 @@ pub(super) fn parsed<T: DeserializeOwned>(
     })
 }
 
-/// What a request may not ask for, in the router's words, or the tokens that the answer has at most.
+/// The tokens that the answer has at most, or what the request may not ask for, in the router's
+/// words.
 pub(super) fn checked(engine: &Engine, body: &Generate, prompt_tokens: u32) -> Result<u32, String> {
     let Parameters {
         best_of,

@@ -74,6 +74,7 @@ fn job(engine: &Engine, asked: inputs::Asked, is_events: bool) -> Job {
         },
         incomplete: Incomplete::Held,
         slot_params: "".into(),
+        ping: None,
     }
 }
 

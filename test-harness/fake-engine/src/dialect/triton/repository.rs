@@ -147,8 +147,8 @@ fn config(engine: &Engine, model: &str) -> String {
     )
 }
 
-/// Counts as the real server has them for a decoupled model: every request is a success at hand-over,
-/// canceled and failed ones as well.
+/// Counts as the real server has them for a decoupled model: every request is a success at
+/// hand-over, canceled and failed ones as well.
 fn statistics(engine: &Engine, model: &str) -> String {
     let requests = engine.snapshot().counters.requests;
     let last = if requests == 0 {

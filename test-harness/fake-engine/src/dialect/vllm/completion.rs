@@ -91,6 +91,7 @@ fn job(engine: &Engine, body: &Value, talk: &Talk) -> Result<Job, Box<Answer>> {
         on_leave: OnLeave::Abort,
         incomplete: Incomplete::Held,
         slot_params: "".into(),
+        ping: None,
     })
 }
 
