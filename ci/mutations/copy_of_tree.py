@@ -19,6 +19,12 @@ class Failure(Exception):
     """The mutations cannot be carried out."""
 
 
+def words_of(output):
+    """What a failed command says of its failure, without the logs of what it ran."""
+    kept = [line for line in output.split("\n") if not line.startswith(('{"', "   Compiling"))]
+    return "\n".join(kept)[-4000:]
+
+
 class Copy:
     def __init__(self, root):
         target = Path(os.environ.get("CARGO_TARGET_DIR") or root / "target").absolute()
@@ -102,7 +108,7 @@ class Copy:
     def must(self, command):
         done, output = self.run(command, patience_s=3600)
         if not done:
-            raise Failure(f"{' '.join(map(str, command))} failed without any plant:\n{output[-4000:]}")
+            raise Failure(f"{' '.join(map(str, command))} failed without any plant:\n{words_of(output)}")
 
     def spoil(self, name, change):
         """Changes a file; the result puts it back."""

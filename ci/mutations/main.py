@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import traced
-from copy_of_tree import Copy, Failure
+from copy_of_tree import Copy, Failure, words_of
 
 SAMPLED, SAMPLED_FULL = 2, 10
 PROGRAMS = ["orchestratord", "pool-managerd", "llama-orch-cli", "test-harness-fake-engine", "xtask"]
@@ -147,11 +147,11 @@ def ask(copy, plant):
         for command in commands_before(copy, plant.gate):
             built, output = copy.run(command, patience_s=1800)
             if not built:
-                return f"does not compile:\n{output[-2000:]}"
+                return f"does not compile:\n{words_of(output)}"
         green, output = copy.run(plant.gate.command)
     if green:
         return "NOT FOUND"
-    return "found" if re.search(plant.says, output) else f"red for another reason:\n{output[-3000:]}"
+    return "found" if re.search(plant.says, output) else f"red for another reason:\n{words_of(output)}"
 
 
 def commit(root):
@@ -199,7 +199,7 @@ def notices(copy, requirement, file, spoilt):
         if not green and all(copy.run(before)[0] for before in commands_before(copy, gate)):
             sound, output = copy.run([*command, "--", *names])
             if not sound:
-                raise Failure(f"the tests of {requirement.id} fail without any plant:\n{output[-3000:]}")
+                raise Failure(f"the tests of {requirement.id} fail without any plant:\n{words_of(output)}")
             return "found"
     return verdict
 

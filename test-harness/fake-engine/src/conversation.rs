@@ -348,7 +348,7 @@ impl Conversation<'_> {
             .enumerate()
             .filter_map(|(index, (place, _))| {
                 let at = position(place)?;
-                (at >= sent && at <= sent + len).then_some((at, index))
+                (at >= sent && at < sent + len).then_some((at, index))
             });
         let (at, index) = due.min()?;
         Some((at, self.plan.placed.remove(index).1))

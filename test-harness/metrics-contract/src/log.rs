@@ -79,7 +79,6 @@ pub fn places(cell: &str) -> Result<BTreeSet<&'static str>, String> {
 
 /// Where the lines depart from the contract. Each line of a task that ran must have every field of
 /// its places; what a task that was canceled never came to know, it need not have.
-// spec: ORCH-3027, ORCH-3029, ORCH-3094, ORCH-3300, OC-CTRL-2050
 #[must_use]
 pub fn problems(spec: &Spec, lint: &Lint, lines: &[Line]) -> Vec<String> {
     let mut problems = BTreeSet::new();
@@ -175,7 +174,6 @@ fn has_form(form: &str, value: &Value) -> bool {
 }
 
 /// The secrets that a log holds, each with its name.
-// spec: OC-CTRL-2041, ORCH-3302
 #[must_use]
 pub fn leaks(log: &str, secrets: &[(&str, &str)]) -> Vec<String> {
     let found = secrets.iter().filter(|(_, secret)| log.contains(secret));

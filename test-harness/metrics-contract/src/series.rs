@@ -52,7 +52,6 @@ pub struct Contract<'a> {
 }
 
 /// Where the families of all daemons together depart from the contract.
-// spec: OC-METRICS-7101, ORCH-3028
 #[must_use]
 pub fn problems(contract: Contract<'_>, families: &Families) -> Vec<String> {
     let mut problems = presence(contract, families);
@@ -137,7 +136,6 @@ fn labels(series: &Series) -> impl Iterator<Item = (&String, &String)> {
         .filter(move |(label, _)| !is_part || *label != "le")
 }
 
-// spec: OC-METRICS-7120, OC-METRICS-7121, OC-METRICS-7122
 fn value_problem(contract: Contract<'_>, name: &str, label: &str, value: &str) -> Option<String> {
     let Contract {
         spec,
@@ -162,7 +160,6 @@ fn value_problem(contract: Contract<'_>, name: &str, label: &str, value: &str) -
     (!is_known).then(|| format!("`{label}` is `{value}`, which is not among {known:?}"))
 }
 
-// spec: OC-METRICS-7102
 fn size_problems(contract: Contract<'_>, metric: &Metric, family: &Family) -> Vec<String> {
     let is_bucket = |series: &&Series| series.name.ends_with("_bucket");
     let is_histogram = metric.kind == "histogram";
@@ -219,7 +216,6 @@ const RULES: [(&str, Holds); 4] = [
 /// The endings that go with units.
 const ENDINGS: [(&str, &str); 3] = [("ms", "_ms"), ("bytes", "_bytes"), ("°C", "_celsius")];
 
-// spec: OC-METRICS-7124
 fn naming_problems(contract: Contract<'_>, name: &str, family: &Family) -> Vec<String> {
     let mut problems = Vec::new();
     for (rule, holds) in RULES {

@@ -11,7 +11,6 @@ use crate::stage::Stage;
 const ID: Option<&str> = Some("walk-client");
 
 impl Stage {
-    // spec: ORCH-3521
     pub(crate) async fn visit_with_the_client(&mut self) {
         let daemon = Connection::new(&self.walk.bases[0], None).unwrap();
         let agent = Connection::new(&self.walk.bases[1], Some(&self.node_token)).unwrap();

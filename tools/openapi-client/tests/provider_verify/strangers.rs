@@ -18,7 +18,6 @@ const METHODS: [Method; 6] = [
 ];
 
 impl Stage {
-    // spec: ORCH-2016
     pub(crate) async fn visit_strangers(&mut self) {
         for (document, routes) in self.routes() {
             for (path, known) in &routes {
