@@ -1,5 +1,7 @@
 //! The file as its users write it: examples, layers, refusals.
 
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
