@@ -108,7 +108,8 @@ class Copy:
     def must(self, command):
         done, output = self.run(command, patience_s=3600)
         if not done:
-            raise Failure(f"{' '.join(map(str, command))} failed without any plant:\n{words_of(output)}")
+            named = " ".join(map(str, command))
+            raise Failure(f"{named} failed without any plant:\n{words_of(output)}")
 
     def spoil(self, name, change):
         """Changes a file; the result puts it back."""

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches a general model for the GPU and release gates, or checks that a file is one.
 #
-#   fetch_model.sh FOLDER          Qwen2.5-0.5B-Instruct Q4_K_M, else TinyLlama 1.1B; prints the path
+#   fetch_model.sh FOLDER          Qwen2.5-0.5B-Instruct Q4_K_M, else TinyLlama 1.1B; prints it
 #   fetch_model.sh --check FILE    succeeds if FILE is one of the two
 #
 # A file counts by its digest, never by its name or its source.

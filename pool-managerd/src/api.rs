@@ -76,7 +76,7 @@ async fn unknown_path() -> ApiError {
     get,
     path = "/v1/node",
     tag = "node",
-    operation_id = "readNode",
+    operation_id = "node_read",
     responses((status = 200, description = "The whole state.", body = NodeState)),
     extensions(("x-req-id" = json!(["ORCH-3403", "OC-POOL-3003", "OC-POOL-3115"]))),
 )]
@@ -91,7 +91,7 @@ async fn read_node(State(node): State<Arc<Node>>) -> Json<NodeState> {
     get,
     path = "/v1/pools/{pool_id}",
     tag = "node",
-    operation_id = "readPool",
+    operation_id = "pool_read",
     params(("pool_id" = String, Path, description = "The pool's id in the config.")),
     responses((status = 200, description = "The pool and its logs.", body = PoolDetail)),
     extensions(("x-req-id" = json!(["OC-POOL-3003", "OC-POOL-3115", "OC-POOL-3130"]))),

@@ -30,13 +30,13 @@ pub(crate) async fn haiku_on_cpu(
 }
 
 /// The gate on a GPU, which shows that a general model runs there.
-// spec: OC-TEST-7334
 pub(crate) async fn haiku_on_gpu(workspace: &Workspace, model: &Path) -> anyhow::Result<()> {
     ensure_general(workspace, model)?;
     haiku(workspace, DeviceClass::Nvidia, model).await
 }
 
 /// Asks the script that fetches general models whether this is one: the small model does not count.
+// spec: OC-TEST-7334
 fn ensure_general(workspace: &Workspace, model: &Path) -> anyhow::Result<()> {
     let script = workspace.root.join("ci/scripts/fetch_model.sh");
     let output = Command::new(script).arg("--check").arg(model).output();

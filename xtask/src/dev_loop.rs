@@ -41,6 +41,7 @@ enum Gate {
     Tests,
 }
 
+// spec: ORCH-3526
 const GATES: [Gate; 7] = [
     Gate::Format,
     Gate::Tidy,
@@ -73,7 +74,6 @@ struct Loop {
     rows: Vec<(Gate, Duration, bool)>,
 }
 
-// spec: ORCH-3526
 pub(crate) async fn dev_loop(workspace: &Workspace) -> anyhow::Result<()> {
     let say = Say::on_stdout();
     let mut run = Loop::default();

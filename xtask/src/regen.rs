@@ -12,19 +12,26 @@ use crate::workspace::Workspace;
 /// How many lines of a difference are shown.
 const DIFF_LINES: usize = 8;
 
-/// The OpenAPI documents: file, program, arguments.
-const DOCUMENTS: [(&str, &str, &[&str]); 3] = [
+/// The OpenAPI documents: name, file, program, arguments.
+const DOCUMENTS: [(&str, &str, &str, &[&str]); 3] = [
     (
+        "data",
         "contracts/openapi/data.yaml",
         "orchestratord",
         &["openapi", "data"],
     ),
     (
+        "control",
         "contracts/openapi/control.yaml",
         "orchestratord",
         &["openapi", "control"],
     ),
-    ("contracts/openapi/pool.yaml", "pool-managerd", &["openapi"]),
+    (
+        "pool",
+        "contracts/openapi/pool.yaml",
+        "pool-managerd",
+        &["openapi"],
+    ),
 ];
 
 const SCHEMA: &str = "contracts/schemas/config.schema.json";
@@ -39,15 +46,23 @@ struct Emitted {
 // spec: OC-CONFIG-6010
 pub(crate) async fn regen(workspace: &Workspace, check: bool, say: Say) -> anyhow::Result<()> {
     workspace.build(Say::on_stderr()).await?;
+    let mut documents = Vec::new();
     let mut files = Vec::new();
-    for (path, program, args) in DOCUMENTS {
+    for (name, path, program, args) in DOCUMENTS {
         let text = Subprocess::new(workspace.program(program))
             .args(args)
             .output()
             .await?;
+        documents.push((name, text.clone()));
         files.push(Emitted {
             path: path.into(),
             text,
+        });
+    }
+    for client in tools_openapi_client::generate::generate(&documents)? {
+        files.push(Emitted {
+            path: client.path,
+            text: client.text,
         });
     }
     let schema = contracts_config_schema::schema_json();

@@ -5,6 +5,7 @@
 //! Not here: whether a pool serves the model, and how large its context is (`services`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use contracts_api_types::kind::Workload;
@@ -33,6 +34,7 @@ const LABEL_VALUE_BYTES_MAX: usize = 256;
 /// Who sent a request.
 pub(crate) struct Origin {
     pub(crate) tenant: TenantId,
+    pub(crate) client: Arc<str>,
     pub(crate) correlation_id: String,
 }
 
@@ -61,6 +63,7 @@ pub(crate) fn task_from_wire(
     let sampling = sampling(&profile, given)?;
     Ok(NewTask {
         tenant: origin.tenant,
+        client: origin.client,
         task_id: request.task_id.unwrap_or_else(Uuid::new_v4),
         session_id: request.session_id,
         correlation_id: origin.correlation_id,
@@ -215,6 +218,7 @@ mod tests {
     fn origin() -> Origin {
         Origin {
             tenant: TenantId::parse("home").unwrap(),
+            client: "dev".into(),
             correlation_id: "c-1".to_owned(),
         }
     }

@@ -81,6 +81,7 @@ async fn submit_task(
         request,
         Origin {
             tenant: caller.tenant,
+            client: caller.client,
             correlation_id,
         },
     )?;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use contracts_api_types::task::TaskState;
 use orchestrator_core::action::Outcome;
 use orchestrator_core::time::MonoTime;
+use tracing::Span;
 use worker_adapters_adapter_api::adapter::SlotRelease;
 use worker_adapters_adapter_api::error::AdapterError;
 
@@ -19,25 +20,17 @@ use crate::services::book::Record;
 use crate::services::book::record::Placement;
 use crate::services::wire::millis;
 
-// spec: ORCH-3029, OC-CTRL-2050
-pub(crate) fn admitted(record: &Record) {
-    let ahead = record.promise.queue_position;
-    let start = record.promise.predicted_start;
-    let human = match ahead {
-        0 => format!(
-            "a task for {} was taken and is next in line",
-            record.model_ref
-        ),
-        1 => format!("a task for {} was taken behind one other", record.model_ref),
-        _ => format!(
-            "a task for {} was taken behind {ahead} others",
-            record.model_ref
-        ),
-    };
-    tracing::info!(
+/// What every line about a task carries. The level is the highest, so that no filter that lets a
+/// line through takes its task from it.
+// spec: ORCH-3027, ORCH-3094
+fn task(record: &Record) -> Span {
+    tracing::error_span!(
+        parent: None,
+        "task",
         job_id = %record.key.task_id,
         correlation_id = record.correlation_id,
         session_id = %record.session_id,
+        client_id = &*record.client,
         tenant_id = %record.key.tenant,
         engine = %record.engine,
         engine_version = %record.set.engine_version,
@@ -45,10 +38,23 @@ pub(crate) fn admitted(record: &Record) {
         ctx = record.set.ctx,
         sampler_profile_version = %record.set.sampler_profile,
         priority = %record.priority,
+        deadline_ms = record.deadline.map(millis),
+    )
+}
+
+// spec: ORCH-3029, OC-CTRL-2050
+pub(crate) fn admitted(record: &Record) {
+    let ahead = record.promise.queue_position;
+    let _task = task(record).entered();
+    tracing::info!(
         queue_position = ahead,
-        predicted_start_ms = millis(start),
+        predicted_start_ms = millis(record.promise.predicted_start),
         on_time_probability = record.promise.on_time_probability,
-        human,
+        human = match ahead {
+            0 => "a task was taken and is next in line".to_owned(),
+            1 => "a task was taken behind one other".to_owned(),
+            _ => format!("a task was taken behind {ahead} others"),
+        },
         "task admitted"
     );
 }
@@ -57,9 +63,8 @@ pub(crate) fn placed(record: &Record, attempt: u32, now: MonoTime) {
     let waited = now.since(record.admitted);
     let again = if attempt > 1 { " again" } else { "" };
     let place = record.placement.as_ref();
+    let _task = task(record).entered();
     tracing::info!(
-        job_id = %record.key.task_id,
-        correlation_id = record.correlation_id,
         pool_id = place.map(|at| at.pool_id.as_str()),
         replica_id = place.map(|at| at.replica_id.as_str()),
         kv_warmth = place.is_some_and(|at| at.kv_warm),
@@ -70,18 +75,17 @@ pub(crate) fn placed(record: &Record, attempt: u32, now: MonoTime) {
     );
 }
 
-pub(crate) fn started(record: &Record, at: &Placement) {
+pub(crate) fn started(record: &Record, at: &Placement, now: MonoTime) {
+    let _task = task(record).entered();
     tracing::info!(
-        job_id = %record.key.task_id,
-        correlation_id = record.correlation_id,
-        engine = %record.engine,
-        engine_version = %record.set.engine_version,
         pool_id = %at.pool_id,
         replica_id = %at.replica_id,
         kv_warmth = at.kv_warm,
         device_class = %at.device_class,
         queue_position = record.promise.queue_position,
         predicted_start_ms = millis(record.promise.predicted_start),
+        on_time_probability = record.promise.on_time_probability,
+        queue_time_ms = millis(record.queue_time(now)),
         human = "the engine has begun with the answer",
         "stream started"
     );
@@ -94,9 +98,8 @@ pub(crate) fn attempt_failed(record: &Record, attempt: u32, fault: &AdapterError
     } else {
         "before any text was visible"
     };
+    let _task = task(record).entered();
     tracing::warn!(
-        job_id = %record.key.task_id,
-        correlation_id = record.correlation_id,
         pool_id = record.pool_labels().pool_id,
         replica_id = record.labels().replica_id,
         attempt,
@@ -107,9 +110,8 @@ pub(crate) fn attempt_failed(record: &Record, attempt: u32, fault: &AdapterError
 }
 
 pub(crate) fn slot_released(record: &Record, grade: SlotRelease, after: Duration) {
+    let _task = task(record).entered();
     tracing::debug!(
-        job_id = %record.key.task_id,
-        correlation_id = record.correlation_id,
         replica_id = record.labels().replica_id,
         grade = ?grade,
         slot_free_ms = millis(after),
@@ -118,35 +120,34 @@ pub(crate) fn slot_released(record: &Record, grade: SlotRelease, after: Duration
 }
 
 pub(crate) fn finished(record: &Record, outcome: Outcome, now: MonoTime) {
-    let took = now.since(record.admitted);
     let counts = record.completion;
-    let human = match outcome {
-        Outcome::Completed => format!(
-            "the answer of {} tokens was complete after {}",
-            counts.map_or(0, |done| done.tokens_out),
-            spoken(took)
-        ),
-        Outcome::Canceled => format!("the task was canceled after {}", spoken(took)),
-        Outcome::Failed(why) => format!("the task failed after {}: {why}", spoken(took)),
-    };
+    let end = record.end.as_ref();
+    let _task = task(record).entered();
     tracing::info!(
-        job_id = %record.key.task_id,
-        correlation_id = record.correlation_id,
-        session_id = %record.session_id,
-        tenant_id = %record.key.tenant,
-        engine = %record.engine,
-        engine_version = %record.set.engine_version,
         pool_id = record.pool_labels().pool_id,
         replica_id = record.labels().replica_id,
-        queue_time_ms = millis(record.first_dispatch.unwrap_or(now).since(record.admitted)),
+        kv_warmth = record.placement.as_ref().is_some_and(|at| at.kv_warm),
+        queue_time_ms = millis(record.queue_time(now)),
         decode_time_ms = counts.map(|done| millis(done.decode)),
         tokens_in = counts.map(|done| done.tokens_in),
         tokens_out = counts.map(|done| done.tokens_out),
-        state = record.end.as_ref().map_or(TaskState::Failed, |end| end.state).as_str(),
-        error = record.end.as_ref().and_then(|end| end.failure.as_ref()).map(|why| why.code.as_str()),
-        human,
+        state = end.map_or(TaskState::Failed, |end| end.state).as_str(),
+        error = end
+            .and_then(|end| end.failure.as_ref())
+            .map(|why| why.code.as_str()),
+        human = ending(record, outcome, now),
         "stream ended"
     );
+}
+
+fn ending(record: &Record, outcome: Outcome, now: MonoTime) -> String {
+    let took = spoken(now.since(record.admitted));
+    let tokens = record.completion.map_or(0, |done| done.tokens_out);
+    match outcome {
+        Outcome::Completed => format!("the answer of {tokens} tokens was complete after {took}"),
+        Outcome::Canceled => format!("the task was canceled after {took}"),
+        Outcome::Failed(why) => format!("the task failed after {took}: {why}"),
+    }
 }
 
 fn spoken(span: Duration) -> String {

@@ -38,6 +38,8 @@ use crate::telemetry::metrics::Metrics;
 pub struct NewTask {
     /// Who asks.
     pub tenant: TenantId,
+    /// The name of the key that was used, for logs.
+    pub client: Arc<str>,
     /// Its id, by the client's choice or made by the API.
     pub task_id: Uuid,
     /// The conversation, where the client named one. The service makes one otherwise.
@@ -162,7 +164,8 @@ impl TaskService {
                 self.metrics.backpressure(engine, FullPolicy::Reject);
             }
             let reason = refusal.code().as_str();
-            tracing::info!(%engine, reason, human = %refusal, "task refused");
+            let human = "a task was not admitted";
+            tracing::info!(%engine, reason, cause = %refusal, human, "task refused");
         }
         admitted
     }

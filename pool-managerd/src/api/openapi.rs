@@ -23,9 +23,9 @@ struct Components;
 
 /// The refusals of each operation.
 const REFUSED: [(&str, &[ErrorCode]); 3] = [
-    ("readNode", &[ErrorCode::Unauthorized]),
+    ("node_read", &[ErrorCode::Unauthorized]),
     (
-        "readPool",
+        "pool_read",
         &[
             ErrorCode::InvalidParams,
             ErrorCode::Unauthorized,
@@ -88,8 +88,8 @@ fn complete(operation: &mut Value) {
         operation["responses"][status.as_str()] = refusal(*code);
     }
     let example = match id.as_str() {
-        "readNode" => Some(serde_json::to_value(node_example())),
-        "readPool" => Some(serde_json::to_value(pool_example())),
+        "node_read" => Some(serde_json::to_value(node_example())),
+        "pool_read" => Some(serde_json::to_value(pool_example())),
         _ => None,
     };
     if let Some(example) = example {

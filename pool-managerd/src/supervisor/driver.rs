@@ -213,6 +213,8 @@ impl Driver {
                 replica_id = replica,
                 engine = %pool.engine,
                 engine_version,
+                model_id = model,
+                ctx = pool.ctx,
                 reason = kind.as_str(),
                 cause = self.cause(),
                 "worker failed"

@@ -56,7 +56,7 @@ impl Record {
             tokens_in: counts.map_or(0, |done| done.tokens_in),
             tokens_out: counts.map_or(0, |done| done.tokens_out),
             decode_time: counts.map_or(Duration::ZERO, |done| done.decode),
-            queue_time: self.first_dispatch.unwrap_or(now).since(self.admitted),
+            queue_time: self.queue_time(now),
             finish_reason,
         }
     }

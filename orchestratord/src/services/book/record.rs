@@ -1,6 +1,7 @@
 //! One task: what was asked, what was promised, how it stands, how it ended.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use contracts_api_types::kind::{DeviceClass, OnDisconnect};
 use contracts_api_types::stream::{MetricsEvent, StartedEvent};
@@ -33,9 +34,12 @@ pub(crate) struct Record {
     pub(crate) body_hash: [u8; 32],
     pub(crate) session_id: Uuid,
     pub(crate) correlation_id: String,
+    pub(crate) client: Arc<str>,
     pub(crate) engine: Engine,
     pub(crate) model_ref: String,
     pub(crate) priority: Priority,
+    /// Time from admission to the end, where the client asked for one.
+    pub(crate) deadline: Option<Duration>,
     pub(crate) seed: u32,
     pub(crate) cancel_on_disconnect: bool,
     pub(crate) readers: usize,
@@ -116,9 +120,11 @@ impl Record {
             body_hash: task.body_hash,
             session_id: task.session_id.unwrap_or_else(Uuid::new_v4),
             correlation_id: task.correlation_id.clone(),
+            client: Arc::clone(&task.client),
             engine: task.engine,
             model_ref: task.model_ref.clone(),
             priority: task.priority,
+            deadline: task.deadline,
             seed,
             cancel_on_disconnect: matches!(task.on_disconnect, OnDisconnect::Cancel),
             readers: 0,
@@ -144,6 +150,15 @@ impl Record {
     /// Whether this attempt is the one that runs.
     pub(crate) fn runs(&self, wanted: u32) -> bool {
         matches!(self.stage, Stage::Running { attempt, .. } if attempt == wanted)
+    }
+
+    /// Time between admission and the first start; so far, or up to the end, without one.
+    pub(crate) fn queue_time(&self, now: MonoTime) -> Duration {
+        let ended = self.end.as_ref().map(|end| end.at);
+        self.first_dispatch
+            .or(ended)
+            .unwrap_or(now)
+            .since(self.admitted)
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -194,7 +209,6 @@ impl Record {
     /// How it stands. `position` counts only while it is queued.
     pub(crate) fn status(&self, position: Option<usize>, now: MonoTime) -> TaskStatus {
         let end = self.end.as_ref();
-        let queued_until = self.first_dispatch.or(end.map(|end| end.at)).unwrap_or(now);
         TaskStatus {
             task_id: self.key.task_id,
             session_id: self.session_id,
@@ -207,7 +221,7 @@ impl Record {
             queue_position: position.map(|ahead| ahead as u64),
             predicted_start_ms: millis(self.promise.predicted_start),
             admitted_unix_ms: self.admitted_unix_ms,
-            queue_time_ms: millis(queued_until.since(self.admitted)),
+            queue_time_ms: millis(self.queue_time(now)),
             first_token_ms: self.first_text.map(|at| millis(at.since(self.admitted))),
             decode_time_ms: self.completion.map(|done| millis(done.decode)),
             tokens_in: self.completion.map(|done| done.tokens_in),

@@ -85,7 +85,7 @@ impl Owner {
         // A log without room for these two ends with its first text.
         let _ = log.append_started(&record.started_event(at));
         let _ = log.append_metrics(&record.metrics_event(at, depth));
-        narration::started(record, at);
+        narration::started(record, at, self.clock.now());
         if let Some(record) = self.book.get_mut(ticket) {
             record.started_shown = true;
         }

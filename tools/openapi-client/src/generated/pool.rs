@@ -103,9 +103,9 @@ pub async fn readiness(
         .await
 }
 
-/// The operation `readNode`.
-pub const READ_NODE: Operation = Operation {
-    id: "readNode",
+/// The operation `node_read`.
+pub const NODE_READ: Operation = Operation {
+    id: "node_read",
     method: Method::GET,
     path: "/v1/node",
     success: 200,
@@ -119,20 +119,20 @@ pub const READ_NODE: Operation = Operation {
 ///
 /// # Errors
 /// [`CallError`] says what came instead.
-pub async fn read_node(
+pub async fn node_read(
     connection: &Connection,
     x_correlation_id: Option<&str>,
 ) -> Result<Answer<NodeState>, CallError> {
     connection
-        .call(&READ_NODE, &[])
+        .call(&NODE_READ, &[])
         .header("x-correlation-id", x_correlation_id)
         .json()
         .await
 }
 
-/// The operation `readPool`.
-pub const READ_POOL: Operation = Operation {
-    id: "readPool",
+/// The operation `pool_read`.
+pub const POOL_READ: Operation = Operation {
+    id: "pool_read",
     method: Method::GET,
     path: "/v1/pools/{pool_id}",
     success: 200,
@@ -146,13 +146,13 @@ pub const READ_POOL: Operation = Operation {
 ///
 /// # Errors
 /// [`CallError`] says what came instead.
-pub async fn read_pool(
+pub async fn pool_read(
     connection: &Connection,
     pool_id: &str,
     x_correlation_id: Option<&str>,
 ) -> Result<Answer<PoolDetail>, CallError> {
     connection
-        .call(&READ_POOL, &[pool_id])
+        .call(&POOL_READ, &[pool_id])
         .header("x-correlation-id", x_correlation_id)
         .json()
         .await

@@ -24,7 +24,7 @@ async fn ask(connection: &Connection) -> Result<(), CallError> {
     data::task_cancel(connection, task, None).await?;
     let _text: String = control::metrics(connection, None).await?.body;
     for known in control::pool_list(connection, None).await?.body {
-        match pool::read_pool(connection, &known.id, None).await {
+        match pool::pool_read(connection, &known.id, None).await {
             Err(CallError::Refused(answer)) if answer.body.code == ErrorCode::NotFound => {}
             other => drop(other?),
         }

@@ -15,18 +15,18 @@ impl Stage {
         let token = self.node_token.clone();
         let known = |id: &str| Ask::with("pool_id", id).key(&token);
         self.walk
-            .visit(P, "readNode", Ask::default().key(&token), (200, ""))
+            .visit(P, "node_read", Ask::default().key(&token), (200, ""))
             .await;
         for (id, expected) in [
             ("e2e", (200, "")),
             ("%FF", (400, "INVALID_PARAMS")),
             ("nowhere", (404, "NOT_FOUND")),
         ] {
-            self.walk.visit(P, "readPool", known(id), expected).await;
+            self.walk.visit(P, "pool_read", known(id), expected).await;
         }
         let node = self
             .walk
-            .visit(P, "readNode", Ask::default().key(&token), (200, ""))
+            .visit(P, "node_read", Ask::default().key(&token), (200, ""))
             .await;
         assert!(
             !node.body.contains("api_key"),

@@ -86,9 +86,9 @@ async fn look_at_a_host(agent: &Connection) -> Result<(), CallError> {
             .body
             .contains("pool_preloads_total")
     );
-    let node = pool::read_node(agent, ID).await?.body;
+    let node = pool::node_read(agent, ID).await?.body;
     assert_eq!(
-        pool::read_pool(agent, "e2e", ID).await?.body.state.id,
+        pool::pool_read(agent, "e2e", ID).await?.body.state.id,
         node.pools[0].id
     );
     Ok(())

@@ -36,7 +36,6 @@ impl Stage {
     pub(crate) async fn visit_data_plane(&mut self) {
         let first = self.visit_a_task().await;
         self.visit_bad_requests(&first).await;
-        self.visit_a_full_queue().await;
         self.visit_a_hopeless_task().await;
         self.visit_bad_pools().await;
         let id = first["task_id"].as_str().unwrap().to_owned();
@@ -116,19 +115,11 @@ impl Stage {
             .await;
     }
 
-    /// Submits faster than one slot can work.
-    async fn visit_a_full_queue(&mut self) {
-        let busy = || Ask::json(task(json!({ "max_tokens": 400 })));
-        self.until(D, "task_submit", busy, (429, "ADMISSION_REJECT"))
-            .await;
-    }
-
     /// A deadline is known to be too short once the engine's speed has been measured.
     async fn visit_a_hopeless_task(&mut self) {
         for _ in 0..4 {
-            // The queue is still full at first.
-            let submit = || Ask::json(task(json!({})));
-            let admitted = self.until(D, "task_submit", submit, (202, "")).await;
+            let submit = Ask::json(task(json!({})));
+            let admitted = self.walk.visit(D, "task_submit", submit, (202, "")).await;
             let id = admitted.json()["task_id"].as_str().unwrap().to_owned();
             self.walk
                 .visit(D, "task_stream", Ask::with("task_id", id), (200, ""))
@@ -156,8 +147,15 @@ impl Stage {
             "walk-broken",
             json!({ "phase": "broken", "cause": "it does not start" }),
         );
-        let silent = self.silent_pool();
-        self.push(json!([unknown, broken, silent])).await;
+        let silent = self.silent_pool("walk-silent");
+        let mut narrow = self.silent_pool("walk-narrow");
+        narrow["queue"]["capacity"] = json!(1);
+        self.push(json!([unknown, broken, silent, narrow])).await;
+        // One task gets the slot, one gets the place in the queue.
+        for expected in [(202, ""), (202, ""), (429, "ADMISSION_REJECT")] {
+            let ask = Ask::json(task(json!({ "model_ref": "walk-narrow" })));
+            self.walk.visit(D, "task_submit", ask, expected).await;
+        }
         for (model, expected) in [
             ("walk-unknown", (503, "POOL_UNREADY")),
             ("walk-broken", (503, "POOL_UNAVAILABLE")),
@@ -180,8 +178,8 @@ impl Stage {
     }
 
     /// A pool that looks ready, behind a port where nothing is answered.
-    pub(crate) fn silent_pool(&self) -> Value {
+    pub(crate) fn silent_pool(&self, id: &str) -> Value {
         let url = format!("http://{}", self.silent.local_addr().unwrap());
-        pool("walk-silent", json!({ "endpoint": { "url": url } }))
+        pool(id, json!({ "endpoint": { "url": url } }))
     }
 }

@@ -19,7 +19,7 @@ impl Stage {
             .await;
 
         // A task that does not end keeps a stopping daemon at its door.
-        let silent = self.silent_pool();
+        let silent = self.silent_pool("walk-silent");
         self.push(json!([silent])).await;
         let endless = Ask::json(task(json!({ "model_ref": "walk-silent" })));
         self.walk

@@ -135,7 +135,6 @@ fn change(config: &mut Value) {
     daemon["retention"] = json!({ "stream": "2s" });
     daemon["drain"] = json!("3s");
     let pool = &mut config["pool_managerd"]["pools"][0];
-    pool["queue"] = json!({ "capacity": 1 });
     // So long a pool that has lost its engine is seen not to be ready.
     pool["restart"] = json!({ "backoff": { "min": "5s", "max": "5s" } });
 }

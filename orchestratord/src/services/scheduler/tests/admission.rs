@@ -96,7 +96,7 @@ fn check_field(refusal: SubmitError, wanted: &str, says: &str) {
     assert!(problem.contains(says), "{problem}");
 }
 
-// spec: ORCH-3014, ORCH-3015, ORCH-3454, OC-CORE-1020, OC-CTRL-2010
+// spec: ORCH-3014, ORCH-3015, ORCH-3452, ORCH-3454, OC-CORE-1020, OC-CTRL-2010
 #[tokio::test(start_paused = true)]
 async fn what_cannot_fit_is_refused_by_field_with_the_numbers() {
     let house = House::with(&[("w", 1)]).await;

@@ -237,6 +237,7 @@ pub(super) fn node(id: &str) -> NodeId {
 pub(super) fn task(number: u128) -> NewTask {
     NewTask {
         tenant: tenant(),
+        client: "dev".into(),
         task_id: Uuid::from_u128(number),
         session_id: None,
         correlation_id: format!("c-{number}"),
