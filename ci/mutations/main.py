@@ -65,8 +65,8 @@ def plants(copy):
             "a renamed metric",
             metrics,
             "orchestratord/src/telemetry/metrics.rs",
-            replaced('"tasks_started_total"', '"tasks_begun_total"'),
-            "tasks_started_total",
+            replaced('"tokens_in_total"', '"tokens_read_total"'),
+            "tokens_in_total",
         ),
         Plant(
             "a dropped header",

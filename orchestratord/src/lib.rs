@@ -7,6 +7,6 @@
 pub mod api;
 pub mod edge;
 pub mod openapi;
-pub mod process;
 pub mod services;
+pub mod signals;
 pub mod telemetry;

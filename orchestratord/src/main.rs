@@ -18,15 +18,16 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use contracts_api_types::node::WorkerEndpoint;
 use contracts_config_schema::{OrchestratordConfig, Sources, load, validate};
+use contracts_data_dir::{DaemonName, Instance, node_token};
 use orchestrator_core::engine::Engine;
 use orchestrator_core::scheduler::Limits;
 use orchestratord::api::auth::Auth;
 use orchestratord::api::{self, Api};
 use orchestratord::edge::{self, EdgeLimits, EdgeTokens};
 use orchestratord::openapi::{self, Plane};
-use orchestratord::process::{Instance, Signal, Signals, node_token};
 use orchestratord::services::adapters::{AdapterFactory, AdapterRegistry};
 use orchestratord::services::{Bounds, Retention, Services, StopTokens};
+use orchestratord::signals::{Signal, Signals};
 use orchestratord::telemetry::logging::{self, LogFormat};
 use orchestratord::telemetry::metrics::Metrics;
 use tokio::net::TcpListener;
@@ -163,7 +164,7 @@ fn start_logging() -> Result<(), Failure> {
 
 async fn daemon(config: OrchestratordConfig) -> Result<ExitCode, Failure> {
     let mut signals = Signals::take().map_err(|why| fault(why.into()))?;
-    let instance = Instance::claim(&config.data_dir).map_err(usage)?;
+    let instance = Instance::claim(DaemonName::Orchestratord, &config.data_dir).map_err(usage)?;
     let token = std::env::var("LLORCH_NODE_TOKEN").ok();
     let token = node_token(&config.data_dir, token.as_deref()).map_err(usage)?;
     let auth = Auth::new(&config.auth, &token).map_err(usage)?;

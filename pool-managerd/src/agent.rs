@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts_config_schema::PoolManagerdConfig;
+use contracts_data_dir::{DaemonName, DataDirError, Instance, RunFile, node_token};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpListener;
@@ -29,7 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{self, NodeToken};
 use crate::clock::MonoClock;
-use crate::daemon::{self, DaemonError, Instance, RunFile};
+use crate::daemon;
 use crate::edge::{self, EdgeLimits};
 use crate::fleet;
 use crate::gpu::Gpus;
@@ -70,7 +71,7 @@ pub enum Ended {
 pub enum AgentError {
     /// It has no place on this machine.
     #[error(transparent)]
-    Daemon(#[from] DaemonError),
+    DataDir(#[from] DataDirError),
     /// Workers of an earlier life cannot be removed.
     #[error("what an earlier pool-managerd left behind cannot be removed")]
     Leftovers(#[source] RemovalError),
@@ -113,10 +114,10 @@ pub async fn run(settings: Settings) -> Result<Ended, AgentError> {
     let config = &settings.config;
     let data_dir =
         std::path::absolute(&config.data_dir).map_err(system("find the data directory"))?;
-    let instance = Instance::claim(&data_dir)?;
+    let instance = Instance::claim(DaemonName::PoolManagerd, &data_dir)?;
     let owner = Owner::of(&data_dir).map_err(system("read the data directory"))?;
     remove_leftovers(&owner).await?;
-    let token = daemon::node_token(&data_dir, settings.node_token.as_deref())?;
+    let token = node_token(&data_dir, settings.node_token.as_deref())?;
     let (listener, _announced, address) = listen(&instance, config.bind).await?;
     let host = Arc::new(host(&settings, data_dir, owner)?);
     let stop = CancellationToken::new();

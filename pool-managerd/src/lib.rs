@@ -23,5 +23,4 @@ pub mod model;
 pub mod node;
 pub mod processes;
 pub mod provision;
-mod secret;
 pub mod supervisor;

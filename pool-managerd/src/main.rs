@@ -13,7 +13,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use contracts_config_schema::{Loaded, PoolConfig, Sources, load, validate};
 use pool_managerd::agent::{self, AgentError, Ended, Settings};
-use pool_managerd::daemon::{DaemonError, start_logging};
+use pool_managerd::daemon::start_logging;
 use pool_managerd::provision::{self, Progress};
 use pool_managerd::{api, guard};
 use tokio::signal::unix::{SignalKind, signal};
@@ -185,9 +185,7 @@ fn run_agent(flags: Flags) -> Result<ExitCode, Failure> {
     match ended {
         Ok(Ended::Stopped) => Ok(ExitCode::SUCCESS),
         Ok(Ended::AtOnce(code)) => Ok(ExitCode::from(code)),
-        Err(AgentError::Daemon(
-            why @ (DaemonError::AlreadyRunning { .. } | DaemonError::BadToken { .. }),
-        )) => Err(usage(why)),
+        Err(AgentError::DataDir(why)) if why.is_usage() => Err(usage(why)),
         Err(why) => Err(fault(why)),
     }
 }

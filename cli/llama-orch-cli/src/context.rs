@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use contracts_config_schema::{Loaded, OrchestratordConfig, Sources, load};
 use llama_orch_sdk::Client;
 
-use crate::daemon::{self, Daemon, Name};
+use crate::daemon::{self, Daemon, DaemonName};
 use crate::failure::{Failure, Kind};
 
 /// A first config, complete and small.
@@ -75,7 +75,7 @@ impl Context {
             return Ok(daemon::url(OrchestratordConfig::default().bind));
         }
         let loaded = self.load()?;
-        let running = Daemon::of(Name::Orchestratord, &loaded.config).running();
+        let running = Daemon::of(DaemonName::Orchestratord, &loaded.config).running();
         let address = running.map_or(loaded.config.orchestratord.bind, |info| info.address);
         if address.port() == 0 {
             let message = "orchestratord is not running, and its config lets it choose a free port";

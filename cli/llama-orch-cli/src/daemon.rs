@@ -4,88 +4,59 @@
 //! - A process is signalled only while it holds its daemon's lock, or while it is our own child:
 //!   numbers of processes are used again.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use contracts_config_schema::Config;
+pub(crate) use contracts_data_dir::{DaemonName, RunInfo};
 use rustix::process::{Pid, Signal, kill_process};
-use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
-/// Which daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Name {
-    Orchestratord,
-    PoolManagerd,
-}
-
-impl Name {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Orchestratord => "orchestratord",
-            Self::PoolManagerd => "pool-managerd",
-        }
-    }
-
-    /// The program: beside this one, else on `PATH`.
-    pub(crate) fn program(self) -> Result<PathBuf, Failure> {
-        let own = std::env::current_exe().unwrap_or_default();
-        let beside = own.parent().map(|folder| folder.join(self.as_str()));
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let on_path = std::env::split_paths(&path).map(|folder| folder.join(self.as_str()));
-        beside.into_iter().chain(on_path).find(|file| file.is_file()).ok_or_else(|| {
-            Failure::failed(format!("the program {} is missing", self.as_str()))
-                .hint("it belongs beside llama-orch, or on PATH")
-                .hint("in a checkout: cargo build -p orchestratord -p pool-managerd -p llama-orch-cli")
+/// The program of a daemon: beside this one, else on `PATH`.
+pub(crate) fn program(name: DaemonName) -> Result<PathBuf, Failure> {
+    let own = std::env::current_exe().unwrap_or_default();
+    let beside = own.parent().map(|folder| folder.join(name.as_str()));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join(name.as_str()));
+    beside
+        .into_iter()
+        .chain(on_path)
+        .find(|file| file.is_file())
+        .ok_or_else(|| {
+            Failure::failed(format!("the program {name} is missing"))
+            .hint("it belongs beside llama-orch, or on PATH")
+            .hint("in a checkout: cargo build -p orchestratord -p pool-managerd -p llama-orch-cli")
         })
-    }
-}
-
-/// What a running daemon says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RunInfo {
-    pub(crate) pid: u32,
-    pub(crate) address: SocketAddr,
-    pub(crate) started_unix_ms: u64,
 }
 
 /// One daemon of this host.
 #[derive(Clone, Debug)]
 pub(crate) struct Daemon {
-    pub(crate) name: Name,
+    pub(crate) name: DaemonName,
     data_dir: PathBuf,
 }
 
 impl Daemon {
-    pub(crate) fn of(name: Name, config: &Config) -> Self {
+    pub(crate) fn of(name: DaemonName, config: &Config) -> Self {
         let data_dir = match name {
-            Name::Orchestratord => config.orchestratord.data_dir.clone(),
-            Name::PoolManagerd => config.pool_managerd.data_dir.clone(),
+            DaemonName::Orchestratord => config.orchestratord.data_dir.clone(),
+            DaemonName::PoolManagerd => config.pool_managerd.data_dir.clone(),
         };
         Self { name, data_dir }
     }
 
-    fn run_path(&self, ending: &str) -> PathBuf {
-        self.data_dir
-            .join("run")
-            .join(format!("{}.{ending}", self.name.as_str()))
-    }
-
     /// What the run file says, whoever left it.
     pub(crate) fn announced(&self) -> Option<RunInfo> {
-        serde_json::from_slice(&fs::read(self.run_path("json")).ok()?).ok()
+        self.name.announced(&self.data_dir)
     }
 
-    /// Whether some process holds the lock. The lock is tried for a moment: not to be asked
-    /// while a daemon of ours is starting.
-    // spec: CLI-8004
+    /// Whether some process holds the lock.
     pub(crate) fn is_alive(&self) -> bool {
-        let lock = File::open(self.run_path("lock"));
-        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+        self.name.is_alive(&self.data_dir)
     }
 
     /// The run file of a daemon that lives.
@@ -190,7 +161,7 @@ mod tests {
 
     fn daemon(dir: &Path) -> Daemon {
         Daemon {
-            name: Name::Orchestratord,
+            name: DaemonName::Orchestratord,
             data_dir: dir.into(),
         }
     }

@@ -12,7 +12,6 @@ use crate::engines::{self, Launch};
 use crate::gpu::placement::Placement;
 use crate::model::Model;
 use crate::provision::ProvisionedEngine;
-use crate::secret;
 use crate::supervisor::Endpoint;
 use crate::supervisor::driver::{Running, Worker};
 use crate::supervisor::process::{self, Guarded, Start};
@@ -35,7 +34,7 @@ impl Worker {
             source,
         })?;
         let port = free_port().map_err(LaunchError::Port)?;
-        let key = secret::new().map_err(LaunchError::Key)?;
+        let key = contracts_data_dir::secret::new().map_err(LaunchError::Key)?;
         let launch = Launch {
             program: &engine.binary,
             model: &model.path,

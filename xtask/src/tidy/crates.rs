@@ -9,10 +9,16 @@ const UNSAFE_IS_DENIED: &str = "\nunsafe_code = \"deny\"\n";
 const PACKAGES: &str = "\nPackages: ";
 
 /// Crates beyond the list of the umbrella spec, each with the reason for it.
-const FURTHER: &[(&str, &str)] = &[(
-    "contracts-sse",
-    "the daemon writes frames, adapters and SDK read them: one framing, below all three",
-)];
+const FURTHER: &[(&str, &str)] = &[
+    (
+        "contracts-data-dir",
+        "both daemons write locks, run files and the token, and the CLI reads them",
+    ),
+    (
+        "contracts-sse",
+        "the daemon writes frames, adapters and SDK read them: one framing, below all three",
+    ),
+];
 
 // spec: ORCH-3523, ORCH-3531, ORCH-3536
 pub(super) fn check(tree: &Tree) -> Vec<Problem> {

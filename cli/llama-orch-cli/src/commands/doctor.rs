@@ -10,7 +10,7 @@ use contracts_config_schema::{Loaded, PoolConfig};
 use serde::Serialize;
 
 use crate::context::Context;
-use crate::daemon::{Daemon, Name};
+use crate::daemon::{Daemon, DaemonName, program};
 use crate::failure::Failure;
 use crate::output::{Output, Tone};
 
@@ -97,7 +97,8 @@ async fn look(context: &Context) -> Vec<Finding> {
         findings.push(gpu());
     }
     findings.push(tools(&path));
-    let running = [Name::Orchestratord, Name::PoolManagerd].map(|name| daemon(name, &loaded));
+    let running =
+        [DaemonName::Orchestratord, DaemonName::PoolManagerd].map(|name| daemon(name, &loaded));
     let all_run = running.iter().all(|finding| finding.ok);
     findings.extend(running);
     if all_run {
@@ -140,7 +141,7 @@ fn gpu() -> Finding {
 /// The tools and the engine, as pool-managerd sees them.
 fn tools(config: &Path) -> Finding {
     let what = "engine and its build tools";
-    let program = match Name::PoolManagerd.program() {
+    let program = match program(DaemonName::PoolManagerd) {
         Ok(program) => program,
         Err(failure) => return Finding::bad(what, failure.message, failure.hints.join("; ")),
     };
@@ -173,15 +174,15 @@ fn tools(config: &Path) -> Finding {
 }
 
 /// Runs, or could: its port is free.
-fn daemon(name: Name, loaded: &Loaded) -> Finding {
+fn daemon(name: DaemonName, loaded: &Loaded) -> Finding {
     let what = name.as_str();
     let daemon = Daemon::of(name, &loaded.config);
     if let Some(info) = daemon.running() {
         return Finding::good(what, format!("runs at {} (pid {})", info.address, info.pid));
     }
     let address = match name {
-        Name::Orchestratord => loaded.config.orchestratord.bind,
-        Name::PoolManagerd => loaded.config.pool_managerd.bind,
+        DaemonName::Orchestratord => loaded.config.orchestratord.bind,
+        DaemonName::PoolManagerd => loaded.config.pool_managerd.bind,
     };
     match free(address) {
         Ok(()) => Finding::bad(what, "does not run", "llama-orch up"),

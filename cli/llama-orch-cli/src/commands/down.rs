@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::context::Context;
-use crate::daemon::{Daemon, Name, RunInfo};
+use crate::daemon::{Daemon, DaemonName, RunInfo};
 use crate::failure::Failure;
 use crate::interrupts::Interrupts;
 use crate::output::Output;
@@ -28,7 +28,7 @@ struct Stopped {
 }
 
 /// orchestratord goes first: while it drains, it still needs the workers.
-const ORDER: [Name; 2] = [Name::Orchestratord, Name::PoolManagerd];
+const ORDER: [DaemonName; 2] = [DaemonName::Orchestratord, DaemonName::PoolManagerd];
 
 pub(crate) async fn down(context: &Context, output: &Output) -> Result<(), Failure> {
     let config = context.load()?.config;
@@ -48,7 +48,7 @@ pub(crate) async fn down(context: &Context, output: &Output) -> Result<(), Failu
     Ok(())
 }
 
-async fn stop(name: Name, config: &Config, output: &Output) -> Result<Stopped, Failure> {
+async fn stop(name: DaemonName, config: &Config, output: &Output) -> Result<Stopped, Failure> {
     let daemon = Daemon::of(name, config);
     let name = name.as_str();
     let end = Instant::now() + config.orchestratord.drain.0 + MARGIN;

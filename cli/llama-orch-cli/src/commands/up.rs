@@ -14,7 +14,7 @@ use tokio::process::Command;
 
 use crate::args::UpArgs;
 use crate::context::{Context, client};
-use crate::daemon::{Daemon, Name, interrupt, url};
+use crate::daemon::{Daemon, DaemonName, interrupt, program, url};
 use crate::failure::{Failure, Kind};
 use crate::interrupts::Interrupts;
 use crate::output::{Output, Tone};
@@ -62,7 +62,7 @@ pub(crate) async fn up(context: &Context, args: &UpArgs, output: &Output) -> Res
 
 /// What runs already would neither be shown nor end with this command.
 fn refuse_running(loaded: &Loaded) -> Result<(), Failure> {
-    for name in [Name::Orchestratord, Name::PoolManagerd] {
+    for name in [DaemonName::Orchestratord, DaemonName::PoolManagerd] {
         if let Some(info) = Daemon::of(name, &loaded.config).running() {
             let message = format!("{} runs already (pid {})", name.as_str(), info.pid);
             return Err(Failure::failed(message).hint("`llama-orch down` stops it"));
@@ -79,14 +79,17 @@ async fn start(
 ) -> Result<String, Failure> {
     let mut waiting = output.waiting();
     waiting.show("orchestratord is starting");
-    let orchestratord = fleet.start(Name::Orchestratord, &[]).await?;
+    let orchestratord = fleet.start(DaemonName::Orchestratord, &[]).await?;
     let base = url(orchestratord.address);
     // An address chosen by the system is in no config.
     let chosen = loaded.config.orchestratord.bind.port() == 0;
     let orchestrator = ["--orchestrator".to_owned(), base.clone()];
     waiting.show("pool-managerd is starting");
     fleet
-        .start(Name::PoolManagerd, if chosen { &orchestrator } else { &[] })
+        .start(
+            DaemonName::PoolManagerd,
+            if chosen { &orchestrator } else { &[] },
+        )
         .await?;
     let wanted: Vec<_> = loaded
         .config
@@ -108,7 +111,7 @@ async fn start(
 
 /// Builds the engines in the foreground, so that the plan and the progress are seen.
 async fn provision(config: &Path, interrupts: &mut Interrupts) -> Result<(), Failure> {
-    let program = Name::PoolManagerd.program()?;
+    let program = program(DaemonName::PoolManagerd)?;
     let cannot = |why| Failure::failed(format!("cannot run {}: {why}", program.display()));
     let mut child = Command::new(&program)
         .arg("provision")

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use contracts_config_schema::{Config, Loaded};
 use tokio::time::{Instant, sleep};
 
-use crate::daemon::{Daemon, Name, RunInfo, Tail, terminate};
+use crate::daemon::{Daemon, DaemonName, RunInfo, Tail, program, terminate};
 use crate::failure::Failure;
 use crate::interrupts::Interrupts;
 use crate::output::Output;
@@ -61,7 +61,11 @@ impl Fleet {
     }
 
     /// Starts the daemon unless it runs already, and waits until it says where it listens.
-    pub(super) async fn start(&mut self, name: Name, more: &[String]) -> Result<RunInfo, Failure> {
+    pub(super) async fn start(
+        &mut self,
+        name: DaemonName,
+        more: &[String],
+    ) -> Result<RunInfo, Failure> {
         let daemon = Daemon::of(name, &self.config);
         if let Some(info) = daemon.running() {
             return Ok(info);
@@ -97,8 +101,8 @@ impl Fleet {
         }
     }
 
-    fn command(&self, name: Name) -> Result<Command, Failure> {
-        let program = name.program()?;
+    fn command(&self, name: DaemonName) -> Result<Command, Failure> {
+        let program = program(name)?;
         if self.home == Home::Here {
             let mut command = Command::new(program);
             // Ctrl-C is for this command, which then stops the daemons in their order.

@@ -2,8 +2,6 @@
 
 use tokio::signal::unix::{self, SignalKind};
 
-use super::ProcessError;
-
 /// A request to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -24,6 +22,11 @@ impl Signal {
     }
 }
 
+/// Signals cannot be received.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot receive signals")]
+pub struct SignalsError(#[source] std::io::Error);
+
 /// The signals of this process, from now on.
 #[derive(Debug)]
 pub struct Signals {
@@ -36,8 +39,8 @@ impl Signals {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn take() -> Result<Self, ProcessError> {
-        let of = |kind| unix::signal(kind).map_err(ProcessError::Signals);
+    pub fn take() -> Result<Self, SignalsError> {
+        let of = |kind| unix::signal(kind).map_err(SignalsError);
         Ok(Self {
             interrupt: of(SignalKind::interrupt())?,
             terminate: of(SignalKind::terminate())?,

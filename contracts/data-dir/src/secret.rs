@@ -6,10 +6,13 @@ use std::io;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 /// 32 bytes in hex: cannot be guessed, whatever the rate of tries.
-pub(crate) const DIGITS: usize = 64;
+pub const DIGITS: usize = 64;
 
 /// A new secret of [`DIGITS`] hex digits.
-pub(crate) fn new() -> io::Result<String> {
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn new() -> io::Result<String> {
     let mut bytes = [0; DIGITS / 2];
     // Reads of up to 256 bytes come whole or not at all.
     getrandom(&mut bytes, GetRandomFlags::empty())?;

@@ -4,33 +4,34 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-use super::{DaemonError, failed};
+use crate::error::{DataDirError, failed};
+use crate::instance::beside;
 use crate::secret;
 
-/// The token of `LLORCH_NODE_TOKEN` where that is set, else of the file in the data directory.
+/// The token of `LLORCH_NODE_TOKEN` where that is `given`, else of the file in the data directory.
 /// Whichever daemon comes first makes the file, and both read the same one.
 ///
 /// # Errors
 /// When the file cannot be made or read, or what is found is no token.
-// spec: ORCH-3403
-pub fn node_token(data_dir: &Path, given: Option<&str>) -> Result<String, DaemonError> {
+// spec: ORCH-3403, OC-CTRL-2041
+pub fn node_token(data_dir: &Path, given: Option<&str>) -> Result<String, DataDirError> {
     if let Some(token) = given {
         return checked(token, "LLORCH_NODE_TOKEN");
     }
     let path = data_dir.join("node.token");
     if !path.exists() {
-        make(data_dir, &path)?;
+        make(&path)?;
     }
     let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
     checked(&text, &path.display().to_string())
 }
 
-fn checked(text: &str, place: &str) -> Result<String, DaemonError> {
+fn checked(text: &str, place: &str) -> Result<String, DataDirError> {
     let token = text.trim();
     if token.len() == secret::DIGITS && token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         Ok(token.to_owned())
     } else {
-        Err(DaemonError::BadToken {
+        Err(DataDirError::BadToken {
             place: place.to_owned(),
         })
     }
@@ -38,12 +39,10 @@ fn checked(text: &str, place: &str) -> Result<String, DaemonError> {
 
 /// Links a complete file into place, so that nobody reads half a token and nobody replaces what
 /// is there.
-fn make(data_dir: &Path, path: &Path) -> Result<(), DaemonError> {
-    // A temporary file is readable by its owner only.
-    let mut file =
-        tempfile::NamedTempFile::new_in(data_dir).map_err(failed("create a file in", data_dir))?;
+fn make(path: &Path) -> Result<(), DataDirError> {
+    let mut file = beside(path)?;
     let token = secret::new().map_err(failed("make a secret for", path))?;
-    writeln!(file, "{token}").map_err(failed("write", file.path()))?;
+    writeln!(file, "{token}").map_err(failed("write", path))?;
     match fs::hard_link(file.path(), path) {
         Err(why) if why.kind() != ErrorKind::AlreadyExists => Err(failed("create", path)(why)),
         _ => Ok(()),
@@ -56,22 +55,23 @@ mod tests {
 
     use super::*;
 
-    // spec: ORCH-3403
+    // spec: ORCH-3403, OC-CTRL-2041
     #[test]
     fn the_token_is_made_once_and_for_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.token");
         let first = node_token(dir.path(), None).unwrap();
-        make(dir.path(), &dir.path().join("node.token")).unwrap();
+        // Somebody who saw no file a moment ago changes nothing.
+        make(&path).unwrap();
         assert_eq!(node_token(dir.path(), None).unwrap(), first);
-        let mode = fs::metadata(dir.path().join("node.token"))
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
             1,
-            "nothing is left beside it"
+            "something is left beside it"
         );
         let other = tempfile::tempdir().unwrap();
         assert_ne!(node_token(other.path(), None).unwrap(), first);
