@@ -25,6 +25,7 @@ const DAEMON: &[&str] = &[
 /// Which of our crates each of our crates may use. The first row that has the name counts.
 const ROOMS: &[(&str, &[&str])] = &[
     ("contracts-api-types", &[]),
+    ("contracts-data-dir", &[]),
     ("contracts-sse", &[]),
     ("contracts-config-schema", &["contracts-api-types"]),
     ("orchestrator-core", &[]),
