@@ -339,7 +339,7 @@ mod tests {
         assert!(matches!(refusal, Err(ApiError::Unauthorized(_))));
     }
 
-    // spec: ORCH-3403
+    // spec: ORCH-3403, OC-CTRL-2141
     #[test]
     fn only_the_node_token_opens_the_door_of_nodes() {
         let auth = auth(true);

@@ -100,7 +100,6 @@ fn fresh_dir(path: &Path) -> io::Result<()> {
 
 /// A port that is free now. Another process may take it before the engine does; the engine then
 /// ends at once and the next try takes another.
-// spec: OC-POOL-3110
 fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?

@@ -255,7 +255,12 @@ async fn installation(scene: &Scene) -> Installation {
 
 /// The series that tell of the load tell it right.
 fn check_counts(families: &Families, load: &Load) {
-    let total = |name: &str, label| families[name].total(label);
+    let total = |name: &str, label| {
+        let family = families
+            .get(name)
+            .unwrap_or_else(|| panic!("no daemon exports `{name}`"));
+        family.total(label)
+    };
     assert_eq!(total("tasks_enqueued_total", None), load.admitted);
     assert_eq!(
         total("tasks_enqueued_total", Some(("priority", "batch"))),
