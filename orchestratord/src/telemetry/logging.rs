@@ -5,7 +5,7 @@
 //! every line of its request, then the fields of the event itself.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use serde::ser::{Serialize, Serializer};
 use serde_json::Value;
@@ -74,7 +74,12 @@ pub fn init(filter: Option<&str>, format: LogFormat) -> Result<(), LoggingError>
     let filter = EnvFilter::try_new(filter.unwrap_or("info")).map_err(LoggingError::Filter)?;
     let registry = tracing_subscriber::registry().with(filter);
     let done = match format {
-        LogFormat::Pretty => registry.with(pretty_lines(std::io::stderr)).try_init(),
+        LogFormat::Pretty => registry
+            .with(pretty_lines(
+                std::io::stderr,
+                std::io::stderr().is_terminal(),
+            ))
+            .try_init(),
         LogFormat::Json => registry
             .with(JsonLines {
                 writer: std::io::stderr,
@@ -85,13 +90,14 @@ pub fn init(filter: Option<&str>, format: LogFormat) -> Result<(), LoggingError>
 }
 
 /// The layer that writes for people. A value cannot begin a line of its own, whoever chose it.
-fn pretty_lines<S, W>(writer: W) -> impl Layer<S>
+fn pretty_lines<S, W>(writer: W, colours: bool) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
     W: for<'writer> MakeWriter<'writer> + 'static,
 {
     tracing_subscriber::fmt::layer()
         .fmt_fields(format::debug_fn(one_line).delimited(" "))
+        .with_ansi(colours)
         .with_writer(writer)
 }
 
@@ -349,7 +355,7 @@ mod tests {
     fn text_with_line_breaks_stays_one_line_for_people_too() {
         let lines = Lines::default();
         let writer = lines.clone();
-        let layer = pretty_lines(move || writer.clone());
+        let layer = pretty_lines(move || writer.clone(), false);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             let forged = "x\n2026 INFO forged\r\x1b[31m";
             tracing::info!(cause = %forged, plain = "p", "refused {forged}");
@@ -361,6 +367,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("refused x\\n2026"), "{text}");
+        assert!(!text.contains('\x1b'), "colours without a terminal: {text:?}");
     }
 
     // spec: OC-CONFIG-6028

@@ -46,7 +46,11 @@ pub fn start_logging(
     let registry = tracing_subscriber::registry().with(filter);
     if pretty {
         registry
-            .with(fmt::layer().with_writer(std::io::stderr))
+            .with(
+                fmt::layer()
+                    .with_ansi(terminal)
+                    .with_writer(std::io::stderr),
+            )
             .try_init()?;
     } else {
         let json = fmt::layer()
