@@ -2,7 +2,6 @@
 //!
 //! Whatever takes time runs as a step beside it and reports back with the number of its attempt,
 //! so a late report of an abandoned step changes nothing.
-
 //!
 //! Not here: what a step does (steps), and whether it is its time (state).
 
