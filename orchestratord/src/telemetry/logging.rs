@@ -367,7 +367,10 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("refused x\\n2026"), "{text}");
-        assert!(!text.contains('\x1b'), "colours without a terminal: {text:?}");
+        assert!(
+            !text.contains('\x1b'),
+            "colours without a terminal: {text:?}"
+        );
     }
 
     // spec: OC-CONFIG-6028
