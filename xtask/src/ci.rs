@@ -77,7 +77,11 @@ async fn haiku(workspace: &Workspace, device: DeviceClass, model: &Path) -> anyh
 // spec: ORCH-3528
 pub(crate) async fn extra(workspace: &Workspace) -> anyhow::Result<()> {
     let script = workspace.root.join(MUTATIONS);
-    Subprocess::new(script).folder(&workspace.root).run().await
+    Subprocess::new(script)
+        .args(["--full"])
+        .folder(&workspace.root)
+        .run()
+        .await
 }
 
 #[cfg(test)]
